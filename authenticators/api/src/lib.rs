@@ -1,0 +1,14 @@
+//! The waist between Lockgate and its authenticators: who proves to a certificate authority that we control a name.
+//!
+//! An authenticator makes key authorizations retrievable at `/.well-known/acme-challenge/<token>`
+//! ([RFC 8555 §8.3](https://www.rfc-editor.org/rfc/rfc8555#section-8.3)). It does not speak ACME and knows no proxy.
+
+mod authenticator;
+mod challenge;
+mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+pub use authenticator::{Authenticator, BoxFuture, Error, Lookup};
+pub use challenge::{Challenge, DomainName, KeyAuthorization, NameError, Token, TokenError};
+pub use config::{BuildError, Kind};

@@ -1,0 +1,1 @@
+//! Answers ACME challenges from files below a webroot.

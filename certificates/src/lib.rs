@@ -1,0 +1,1 @@
+//! Obtains certificates by ACME and stores them in certbot's layout.

@@ -1,0 +1,1 @@
+//! Redirects a live port to a listener of ours, without losing a connection.

@@ -1,0 +1,112 @@
+//! What a hook sees of the request in flight.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{HeaderMap, Method, Uri, Version};
+
+use crate::{Bag, Key};
+
+/// The context of one hook call.
+pub struct Cx<'a> {
+    request: Request<'a>,
+    connection: &'a Connection,
+    bag: &'a mut Bag,
+}
+
+impl<'a> Cx<'a> {
+    /// Puts a context together; the engine and the harness do this.
+    pub fn new(request: Request<'a>, connection: &'a Connection, bag: &'a mut Bag) -> Self {
+        Self { request, connection, bag }
+    }
+
+    /// The request, as the client sent it.
+    pub fn request(&self) -> &Request<'a> {
+        &self.request
+    }
+
+    /// The connection that it came on.
+    pub fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
+    /// A value that an earlier plugin shared.
+    pub fn get<T: Send + Sync + 'static>(&self, key: &Key<T>) -> Option<&T> {
+        self.bag.get(key)
+    }
+
+    /// Shares a value with later plugins and later hooks of this request.
+    pub fn set<T: Send + Sync + 'static>(&mut self, key: &Key<T>, value: T) {
+        self.bag.set(key, value);
+    }
+}
+
+/// A request head, as the client sent it. Hooks read it; only
+/// [`upstream_request`](crate::Plugin::upstream_request) changes what goes on to the upstream server.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// Path and query, as sent: nothing is decoded and no dot segment is removed.
+    pub uri: &'a Uri,
+    /// The protocol version.
+    pub version: Version,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+    /// The host that the request is for: lower case, without the port, from the target or the `Host` field
+    /// ([RFC 9112 §3.2.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2)). `None` when an HTTP/1.0 client named none.
+    pub host: Option<&'a str>,
+}
+
+impl<'a> Request<'a> {
+    /// The path, without the query.
+    pub fn path(&self) -> &'a str {
+        self.uri.path()
+    }
+
+    /// A header field's first value as text; `None` when it is absent or is not visible ASCII.
+    pub fn header(&self, name: &http::HeaderName) -> Option<&'a str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// The client's side of a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Connection {
+    /// The client.
+    pub client: SocketAddr,
+    /// The name of the listener in the configuration.
+    pub listener: Arc<str>,
+    /// Our end of the connection.
+    pub local: SocketAddr,
+    /// Where the client wanted to go before a firewall rule brought it here; equal to `local` otherwise.
+    pub original_destination: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub scheme: Scheme,
+}
+
+impl Connection {
+    /// A plain connection that nobody redirected.
+    pub fn new(client: SocketAddr, listener: Arc<str>, local: SocketAddr) -> Self {
+        Self { client, listener, local, original_destination: local, scheme: Scheme::Http }
+    }
+}
+
+/// The scheme of a request on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme's name in a URL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The waist between Lockgate and its route plugins.
+//!
+//! A plugin is one small crate that implements [`Plugin`]. Nothing here knows a socket, a runtime or the engine below, so
+//! a plugin compiles in seconds and is tested in memory with the `Harness` (feature `test`).
+
+pub mod chain;
+pub mod config;
+
+mod body;
+mod build;
+mod cx;
+mod erased;
+mod guard;
+mod head;
+mod key;
+mod outcome;
+mod peer;
+mod phases;
+mod plugin;
+mod response;
+mod step;
+
+pub use body::Body;
+pub use build::{BuildCx, Named, SharedStore, StartCx};
+pub use bytes;
+pub use chain::Chain;
+pub use config::ConfigError;
+pub use cx::{Connection, Cx, Request, Scheme};
+pub use erased::{Kind, Link};
+pub use head::{RequestHead, ResponseHead};
+pub use http;
+pub use key::{Bag, Key};
+pub use outcome::{Ending, Outcome};
+pub use peer::{Address, Bind, FallThrough, Parent, ParentKind, Peer, PeerBuilder, Protocol, Target, Timeouts, Tls};
+pub use phases::Phases;
+pub use plugin::{Plugin, Terminal};
+pub use response::{Content, Response};
+pub use schemars;
+pub use serde;
+pub use step::{BoxFuture, PluginError, Step, Verdict};

@@ -1,0 +1,291 @@
+//! Where a request goes next: names and settings, never sockets.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::StatusCode;
+
+/// An upstream server, or several to be tried in turn, with everything the engine needs to talk to it.
+///
+/// Made once when the plugin is built; a clone costs a reference count.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    inner: Arc<Inner>,
+    first: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: PeerBuilder,
+    pool_key: u64,
+}
+
+impl Peer {
+    /// Starts a peer that is reached at `addresses`. There must be at least one, or the request ends with 502.
+    pub fn builder(addresses: Vec<Address>) -> PeerBuilder {
+        PeerBuilder {
+            addresses,
+            tls: None,
+            protocol: Protocol::Http1,
+            timeouts: Timeouts::default(),
+            bind: Bind::Any,
+            parent: None,
+            fall_through: FallThrough::Never,
+        }
+    }
+
+    /// The same peer, with the address of this index (modulo their number) tried first and the others after it.
+    #[must_use]
+    pub fn starting_at(mut self, first: usize) -> Self {
+        self.first = first.checked_rem(self.inner.settings.addresses.len()).unwrap_or(0);
+        self
+    }
+
+    /// The addresses in the order in which they are tried.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        let (before, from) = self.inner.settings.addresses.split_at(self.first);
+        from.iter().chain(before)
+    }
+
+    /// Everything but the order.
+    pub fn settings(&self) -> &PeerBuilder {
+        &self.inner.settings
+    }
+
+    /// A hash of what distinguishes a connection to this peer beside its address: source address, parent, TLS settings.
+    /// The engine never reuses a connection for a peer with another key.
+    pub fn pool_key(&self) -> u64 {
+        self.inner.pool_key
+    }
+}
+
+/// The settings of a [`Peer`]. All have defaults but the addresses.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PeerBuilder {
+    /// Where it is.
+    pub addresses: Vec<Address>,
+    /// TLS towards it; `None` for plain.
+    pub tls: Option<Tls>,
+    /// The HTTP version spoken with it.
+    pub protocol: Protocol,
+    /// How long to wait for it.
+    pub timeouts: Timeouts,
+    /// The source address towards it.
+    pub bind: Bind,
+    /// The proxy through which it is reached.
+    pub parent: Option<Parent>,
+    /// Whether the chain goes on when it cannot answer.
+    pub fall_through: FallThrough,
+}
+
+impl PeerBuilder {
+    /// Uses TLS.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets the timeouts.
+    #[must_use]
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets the source address.
+    #[must_use]
+    pub fn bind(mut self, bind: Bind) -> Self {
+        self.bind = bind;
+        self
+    }
+
+    /// Lets the chain go on when the peer cannot answer.
+    #[must_use]
+    pub fn fall_through(mut self, fall_through: FallThrough) -> Self {
+        self.fall_through = fall_through;
+        self
+    }
+
+    /// Goes through another proxy.
+    #[must_use]
+    pub fn parent(mut self, parent: Parent) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// The finished peer.
+    pub fn build(self) -> Peer {
+        let mut hasher = DefaultHasher::new();
+        (&self.bind, &self.parent, &self.tls, &self.protocol).hash(&mut hasher);
+        Peer { inner: Arc::new(Inner { pool_key: hasher.finish(), settings: self }), first: 0 }
+    }
+}
+
+/// One place where a peer may be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An IP address and port.
+    Socket(SocketAddr),
+    /// A name that the engine resolves, and a port.
+    Host {
+        /// The name.
+        name: Arc<str>,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix domain socket, see unix(7).
+    Unix(PathBuf),
+    /// Where the client wanted to go before a firewall rule brought it to us.
+    OriginalDestination,
+}
+
+/// TLS towards a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Tls {
+    /// The name sent as SNI and checked against the certificate; `None` takes the request's host.
+    pub server_name: Option<Arc<str>>,
+    /// Whether the certificate is checked.
+    pub verify: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { server_name: None, verify: true }
+    }
+}
+
+impl Tls {
+    /// Sends and checks this name instead of the request's host.
+    #[must_use]
+    pub fn server_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// Does not check the certificate.
+    #[must_use]
+    pub fn without_verification(mut self) -> Self {
+        self.verify = false;
+        self
+    }
+}
+
+/// The HTTP version spoken with a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+}
+
+/// How long the engine waits for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the connection, per address, TLS handshake included.
+    pub connect: Duration,
+    /// For each read: the wait for the response head, and each pause within the body.
+    pub read: Duration,
+    /// For each write.
+    pub write: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+    /// How long an upgraded connection (WebSocket) may be silent in both directions; `None` for ever.
+    pub upgraded_idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            read: Duration::from_secs(60),
+            write: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            upgraded_idle: None,
+        }
+    }
+}
+
+/// The source address towards a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bind {
+    /// Whatever the system chooses.
+    Any,
+    /// The first of these that is of the peer's address family.
+    Addresses(Vec<IpAddr>),
+    /// Our end of the client's connection.
+    Same,
+}
+
+/// Another proxy on the way to a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Parent {
+    /// What it speaks.
+    pub kind: ParentKind,
+    /// Where it is.
+    pub address: Address,
+    /// User name and password.
+    pub credentials: Option<(String, String)>,
+}
+
+impl Parent {
+    /// A parent without credentials.
+    pub fn new(kind: ParentKind, address: Address) -> Self {
+        Self { kind, address, credentials: None }
+    }
+}
+
+/// What a parent proxy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ParentKind {
+    /// HTTP.
+    Http,
+    /// SOCKS 4a.
+    Socks4a,
+    /// SOCKS 5 ([RFC 1928](https://www.rfc-editor.org/rfc/rfc1928)).
+    Socks5,
+}
+
+/// Whether the chain goes on behind a [`Terminal::Sometimes`](crate::Terminal::Sometimes) plugin whose peer failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FallThrough {
+    /// The failure is the answer.
+    Never,
+    /// Goes on when no address can be connected.
+    Unreachable,
+    /// Goes on when no address can be connected, and when the answer has this status. Only for requests without a body.
+    UnreachableOr(StatusCode),
+}
+
+/// Where a `CONNECT` tunnel leads.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Target {
+    /// The far end.
+    pub address: Address,
+    /// The proxy through which it is reached.
+    pub parent: Option<Parent>,
+    /// The source address.
+    pub bind: Bind,
+    /// How long to wait for the connection.
+    pub connect_timeout: Duration,
+    /// How long the tunnel may be silent in both directions; `None` for ever.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Target {
+    /// A tunnel straight to this address.
+    pub fn new(address: Address) -> Self {
+        Self { address, parent: None, bind: Bind::Any, connect_timeout: Duration::from_secs(10), idle_timeout: None }
+    }
+}

@@ -1,0 +1,125 @@
+//! The trait that plugins implement; its documentation is the contract.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::{Body, BuildCx, ConfigError, Cx, Outcome, Phases, PluginError, RequestHead, ResponseHead, StartCx, Step};
+
+/// A link of a proxy chain.
+///
+/// # Life
+///
+/// [`build`](Self::build) makes one instance per place in the configuration; [`start`](Self::start) runs once, after the
+/// whole configuration was accepted; then hooks are called from many threads at once; the instance is dropped when the
+/// last request that started on its configuration has ended.
+///
+/// # Hooks
+///
+/// For one request, hooks are called one after the other, never at the same time. `request` hooks run in the order of the
+/// chain until one ends it. `response` and `response_body` run in reverse order, and only for plugins whose `request` hook
+/// ran (or that have none but stand before the plugin that ended the chain). They also run for responses that plugins and
+/// the engine make. `log` runs exactly once for each plugin whose turn came, also when the client went away.
+///
+/// A future returned by a hook is dropped when the client goes away or the engine stops; a plugin that must finish
+/// something hands it to a task of its own (see [`StartCx::spawn`]).
+///
+/// # Failure
+///
+/// A refusal is a value: [`Verdict::Respond`](crate::Verdict::Respond). An `Err` means that the plugin is broken. It and
+/// a panic are answered with 500 (or the connection is cut when the head is already out), counted, and logged with the
+/// plugin's name; that plugin's later hooks are skipped for this request. The process goes on.
+///
+/// # What a plugin must not do
+///
+/// Block the thread (file work, name resolution, locks held over a wait), or keep state of one request outside `State`.
+pub trait Plugin: Sized + Send + Sync + 'static {
+    /// The word after `use =`.
+    const NAME: &'static str;
+    /// The hooks that this plugin has; others are never called.
+    const PHASES: Phases;
+    /// Whether the `request` hook ends the chain.
+    const TERMINAL: Terminal = Terminal::Never;
+    /// Names of the [`Key`](crate::Key)s that this plugin sets.
+    const PROVIDES: &'static [&'static str] = &[];
+    /// Names of the keys that an earlier plugin of the chain must set.
+    const REQUIRES: &'static [&'static str] = &[];
+
+    /// The other keys of the plugin's table. Unknown keys are refused by the decoder, not by each author.
+    type Config: DeserializeOwned + JsonSchema;
+    /// What the plugin remembers between the hooks of one request. `()` costs nothing.
+    type State: Default + Send + Sync + 'static;
+
+    /// Makes the plugin. Pure: it runs in `lockgate check`, so it opens nothing, writes nothing and starts nothing.
+    ///
+    /// # Errors
+    ///
+    /// Names the key whose value cannot be used; it is reported with its line and column.
+    fn build(config: Self::Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError>;
+
+    /// Starts what the plugin needs in the background, after the whole configuration was accepted.
+    fn start<'a>(&'a self, cx: &'a StartCx) -> Step<'a, ()> {
+        let _ = cx;
+        Step::done(())
+    }
+
+    /// Sees the request head and decides. May be called once more for the plugins after one whose peer let the chain
+    /// go on (see [`FallThrough`](crate::FallThrough)), never twice for one plugin.
+    fn request<'a>(&'a self, cx: &'a mut Cx<'_>, state: &'a mut Self::State) -> Step<'a> {
+        let _ = (cx, state);
+        Step::NEXT
+    }
+
+    /// Sees a piece of the request body. Only `Next` and `Respond` are possible verdicts; `Respond` stops the upload.
+    fn request_body<'a>(&'a self, cx: &'a mut Cx<'_>, state: &'a mut Self::State, body: Body<'a>) -> Step<'a> {
+        let _ = (cx, state, body);
+        Step::NEXT
+    }
+
+    /// Changes the head that goes to the upstream server. Called again on every retry, so it must be idempotent.
+    fn upstream_request<'a>(
+        &'a self,
+        cx: &'a mut Cx<'_>,
+        state: &'a mut Self::State,
+        head: &'a mut dyn RequestHead,
+    ) -> Step<'a, ()> {
+        let _ = (cx, state, head);
+        Step::done(())
+    }
+
+    /// Changes the head that goes to the client.
+    fn response<'a>(
+        &'a self,
+        cx: &'a mut Cx<'_>,
+        state: &'a mut Self::State,
+        head: &'a mut dyn ResponseHead,
+    ) -> Step<'a, ()> {
+        let _ = (cx, state, head);
+        Step::done(())
+    }
+
+    /// Sees a piece of the response body. Not called after an upgrade (101) or `CONNECT`.
+    ///
+    /// # Errors
+    ///
+    /// The plugin is broken; the connection is cut.
+    fn response_body(&self, cx: &mut Cx<'_>, state: &mut Self::State, body: Body<'_>) -> Result<(), PluginError> {
+        let _ = (cx, state, body);
+        Ok(())
+    }
+
+    /// Sees the end of the request.
+    fn log(&self, cx: &Cx<'_>, state: &Self::State, outcome: &Outcome) {
+        let _ = (cx, state, outcome);
+    }
+}
+
+/// Whether a plugin ends the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// Always lets the next plugin go on.
+    Never,
+    /// For some requests; another plugin must follow.
+    Sometimes,
+    /// For every request; no plugin may follow.
+    Always,
+}

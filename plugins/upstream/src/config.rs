@@ -1,0 +1,50 @@
+//! The keys of the `upstream` plugin.
+
+use plugin_api::{config::Duration, schemars::JsonSchema, serde::Deserialize};
+
+/// The keys of the `upstream` plugin.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(crate = "plugin_api::serde")]
+#[schemars(crate = "plugin_api::schemars")]
+pub struct Config {
+    /// Servers, tried in turn; one that cannot be connected is skipped for the request. `host:port`, `http://host:port`,
+    /// `https://host:port`, `unix:/path`, or `original-destination` (where the client wanted to go before a firewall rule
+    /// redirected it).
+    pub servers: Vec<String>,
+
+    /// For connecting to a server, TLS handshake included.
+    #[serde(default = "seconds::<5>")]
+    pub connect_timeout: Duration,
+
+    /// For the response head, and for each pause within the body.
+    #[serde(default = "seconds::<60>")]
+    pub read_timeout: Duration,
+
+    /// For each write to a server.
+    #[serde(default = "seconds::<60>")]
+    pub write_timeout: Duration,
+
+    /// How long an unused connection to a server is kept.
+    #[serde(default = "seconds::<60>")]
+    pub idle_timeout: Duration,
+
+    /// How long an upgraded connection (WebSocket) may be silent in both directions; without it, for ever.
+    #[serde(default)]
+    pub upgraded_idle_timeout: Option<Duration>,
+
+    /// The name that an `https` server's certificate must have; without it, the host of the request.
+    #[serde(default)]
+    pub server_name: Option<String>,
+
+    /// Whether an `https` server's certificate is checked.
+    #[serde(default = "yes")]
+    pub verify: bool,
+}
+
+fn seconds<const SECONDS: u64>() -> Duration {
+    Duration::from_secs(SECONDS)
+}
+
+fn yes() -> bool {
+    true
+}

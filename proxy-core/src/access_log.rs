@@ -1,0 +1,225 @@
+//! The access log: one record for each request, written by a thread of its own.
+//!
+//! A shard never waits for a file or a pipe. It puts the record into a bounded queue; when nobody empties that, records are
+//! dropped and counted.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, BufWriter, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{Method, StatusCode, Version};
+
+mod format;
+
+/// Where the access log goes, and in which form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Where it goes.
+    pub sink: Sink,
+    /// Its form.
+    pub format: Format,
+}
+
+/// A place for log lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// This file, created with mode 0640 when absent; lines are appended.
+    File(PathBuf),
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The combined format of web servers, with upstream, duration, route and ending after it.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is known about a request that has ended.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) time: SystemTime,
+    pub(crate) client: SocketAddr,
+    pub(crate) listener: Arc<str>,
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) method: Method,
+    pub(crate) host: Option<Box<str>>,
+    pub(crate) target: Box<str>,
+    pub(crate) version: Version,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) bytes: u64,
+    pub(crate) duration: Duration,
+    pub(crate) upstream: Option<Box<str>>,
+    pub(crate) ending: &'static str,
+    pub(crate) user_agent: Option<Box<str>>,
+    pub(crate) referer: Option<Box<str>>,
+}
+
+/// The shards' end of the queue.
+#[derive(Clone)]
+pub(crate) struct AccessLog {
+    queue: SyncSender<Record>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The other end: ends the writer.
+pub(crate) struct Writer {
+    done: Receiver<()>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl AccessLog {
+    /// Opens the sink and starts the writer thread.
+    pub(crate) fn open(config: &LogConfig) -> io::Result<(Self, Writer)> {
+        let sink: Box<dyn Write + Send> = match &config.sink {
+            Sink::Stdout => Box::new(io::stdout()),
+            Sink::Stderr => Box::new(io::stderr()),
+            Sink::File(path) => {
+                use std::os::unix::fs::OpenOptionsExt as _;
+                Box::new(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?)
+            }
+        };
+        let (queue, records) = sync_channel(QUEUE);
+        let (done_sender, done) = sync_channel(1);
+        let format = config.format;
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            drain(&records, BufWriter::with_capacity(BUFFER, sink), format);
+            let _ = done_sender.send(());
+        })?;
+        let dropped = Arc::new(AtomicU64::new(0));
+        Ok((Self { queue, dropped: Arc::clone(&dropped) }, Writer { done, dropped }))
+    }
+
+    /// Queues a record; never waits.
+    pub(crate) fn write(&self, record: Record) {
+        if self.queue.try_send(record).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Writer {
+    /// Records that found the queue full.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything queued is written, at most this long: a pipe that nobody reads must not keep the process.
+    /// Every [`AccessLog`] must be gone first.
+    pub(crate) fn finish(&self, deadline: Duration) {
+        if self.done.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(target: "lockgate::log", "the access log does not take its last lines; they are lost");
+        }
+    }
+}
+
+/// Writes records until every sender is gone. Lines are gathered while more are waiting, and flushed when none are.
+fn drain(records: &Receiver<Record>, mut sink: BufWriter<Box<dyn Write + Send>>, format: Format) {
+    let mut line = String::new();
+    let mut failing: Option<Instant> = None;
+    while let Ok(first) = records.recv() {
+        let mut next = Some(first);
+        let mut result = Ok(());
+        while let Some(record) = next {
+            line.clear();
+            match format {
+                Format::Text => format::text(&record, &mut line),
+                Format::Json => format::json(&record, &mut line),
+            }
+            result = result.and(sink.write_all(line.as_bytes()));
+            next = records.try_recv().ok();
+        }
+        match result.and_then(|()| sink.flush()) {
+            Ok(()) => failing = None,
+            // A full disk says so for every line; once a minute is enough.
+            Err(error) if failing.is_none_or(|since| since.elapsed() > Duration::from_secs(60)) => {
+                tracing::error!(target: "lockgate::log", %error, "cannot write the access log");
+                failing = Some(Instant::now());
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Records that may wait: at 100 000 requests per second, a tenth of a second of a stuck disk.
+const QUEUE: usize = 8 * 1024;
+const BUFFER: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn record(target: &str) -> Record {
+        Record {
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_462_496_123),
+            client: "192.0.2.7:1234".parse().unwrap(),
+            listener: "http".into(),
+            route: Some("site".into()),
+            method: Method::GET,
+            host: Some("example.com".into()),
+            target: target.into(),
+            version: Version::HTTP_11,
+            status: Some(StatusCode::OK),
+            bytes: 42,
+            duration: Duration::from_micros(1500),
+            upstream: Some("127.0.0.1:8080".into()),
+            ending: "complete",
+            user_agent: Some("cu\"rl".into()),
+            referer: None,
+        }
+    }
+
+    #[test]
+    fn lines_reach_the_file_before_finish_returns() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("access.log");
+        let config = LogConfig { sink: Sink::File(path.clone()), format: Format::Json };
+        let (log, writer) = AccessLog::open(&config).unwrap();
+        for number in 0..100 {
+            log.write(record(&format!("/{number}")));
+        }
+        drop(log);
+        writer.finish(Duration::from_secs(10));
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.lines().count(), 100);
+        assert!(text.contains("\"target\":\"/99\""));
+        assert_eq!(writer.dropped(), 0);
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_stops_nothing() {
+        let (reader, sink) = io::pipe().unwrap();
+        let (queue, records) = sync_channel(QUEUE);
+        let (done_sender, done) = sync_channel(1);
+        std::thread::spawn(move || {
+            drain(&records, BufWriter::new(Box::new(sink)), Format::Text);
+            let _ = done_sender.send(());
+        });
+        let dropped = Arc::new(AtomicU64::new(0));
+        let log = AccessLog { queue, dropped: Arc::clone(&dropped) };
+        let writer = Writer { done, dropped };
+        let started = Instant::now();
+        for _ in 0..4 * QUEUE {
+            log.write(record("/a-longer-target-to-fill-the-pipe-sooner"));
+        }
+        assert!(writer.dropped() > 0, "the pipe is full and the queue too");
+        drop(log);
+        writer.finish(Duration::from_millis(50));
+        assert!(started.elapsed() < Duration::from_secs(10), "nothing waited for the reader");
+        drop(reader);
+    }
+}

@@ -1,0 +1,128 @@
+//! The bytes of answers that the proxy itself makes.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use plugin_api::{Content, Response, ResponseHead};
+
+/// An answer of our own: head fields and body are settled, framing is not.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The error page for `status`, with a sentence for the visitor.
+    pub(crate) fn page(status: StatusCode, reason: &str) -> Self {
+        Response::refuse(status, reason).into()
+    }
+
+    /// The whole message for a connection that ends with it, for requests that never reach pingora.
+    pub(crate) fn to_wire(&self, keep_alive: bool, with_body: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 + self.body.len());
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(self.status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for (name, value) in &self.headers {
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(format!("content-length: {}\r\n", self.body.len()).as_bytes());
+        out.extend_from_slice(if keep_alive { b"connection: keep-alive\r\n\r\n" } else { b"connection: close\r\n\r\n" });
+        if with_body {
+            out.extend_from_slice(&self.body);
+        }
+        out
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        let Response { status, mut headers, body } = response;
+        for framing in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
+            headers.remove(framing);
+        }
+        let body = match body {
+            Content::Bytes(bytes) => bytes,
+            Content::Page(reason) => {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                render(status, &reason).into()
+            }
+        };
+        Self { status, headers, body }
+    }
+}
+
+/// Response hooks may change an answer like any other head.
+impl ResponseHead for Answer {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn set_status(&mut self, status: StatusCode) {
+        if !status.is_informational() {
+            self.status = status;
+        }
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    fn set(&mut self, name: header::HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    fn append(&mut self, name: header::HeaderName, value: HeaderValue) {
+        self.headers.append(name, value);
+    }
+
+    fn remove(&mut self, name: &header::HeaderName) {
+        self.headers.remove(name);
+    }
+}
+
+fn render(status: StatusCode, reason: &str) -> String {
+    let title = format!("{} {}", status.as_str(), status.canonical_reason().unwrap_or("Error"));
+    let reason = escape(reason);
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
+         <body><h1>{title}</h1>\n<p>{reason}</p>\n</body></html>\n"
+    )
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_escape_their_reason_and_carry_their_length() {
+        let page = Answer::page(StatusCode::BAD_REQUEST, "<script>");
+        let wire = String::from_utf8(page.to_wire(false, true)).unwrap();
+        assert!(wire.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{wire}");
+        assert!(wire.contains("&lt;script&gt;") && !wire.contains("<script>"));
+        let (head, body) = wire.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
+        assert!(head.ends_with("connection: close"));
+        assert!(page.to_wire(true, false).ends_with(b"connection: keep-alive\r\n\r\n"), "HEAD gets no body");
+    }
+}

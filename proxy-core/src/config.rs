@@ -1,0 +1,95 @@
+//! What the engine is started with: resolved values, no text.
+
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use crate::{Cidr, LogConfig, Route};
+
+/// Everything that the engine needs.
+pub struct Config {
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Routes; the first that matches a request takes it.
+    pub routes: Vec<Route>,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// How long it waits for clients.
+    pub timeouts: ClientTimeouts,
+    /// How large a request head may be.
+    pub limits: HeadLimits,
+    /// Threads that serve; one per CPU is best.
+    pub shards: NonZeroUsize,
+    /// The access log; `None` for no log.
+    pub log: Option<LogConfig>,
+}
+
+/// A listener.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its addresses. Port 0 takes a free port, the same for every shard. `[::]` takes IPv6 only.
+    pub addresses: Vec<SocketAddr>,
+    /// Sets `IP_TRANSPARENT`, so that connections which TPROXY brings here keep their destination (needs
+    /// `CAP_NET_ADMIN`, see ip(7)).
+    pub transparent: bool,
+    /// Whether connections that a firewall redirected here are asked for their original destination.
+    pub redirected: bool,
+    /// Whether connections are kept for further requests.
+    pub keep_alive: bool,
+    /// How much longer connections are accepted after a stop was asked for: whoever sent a SYN before traffic was led
+    /// elsewhere still gets in.
+    pub accept_grace: Duration,
+}
+
+impl Listener {
+    /// A plain listener with keep-alive.
+    pub fn new(name: impl Into<Arc<str>>, addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            name: name.into(),
+            addresses,
+            transparent: false,
+            redirected: false,
+            keep_alive: true,
+            accept_grace: Duration::ZERO,
+        }
+    }
+}
+
+/// How long the engine waits for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// For a whole request head, from its first byte (or from the connection, for the first request).
+    pub head: Duration,
+    /// For the next request on a connection.
+    pub keep_alive: Duration,
+    /// For each read of a request body.
+    pub read: Duration,
+    /// For each write of a response.
+    pub write: Duration,
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            read: Duration::from_secs(60),
+            write: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How large a request head may be. More than 256 header fields are always refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of the whole head.
+    pub head: usize,
+    /// Bytes of the request target.
+    pub target: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { head: 64 * 1024, target: 16 * 1024 }
+    }
+}

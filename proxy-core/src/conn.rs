@@ -1,0 +1,298 @@
+//! A client's connection, in the form in which pingora takes it and gives it back.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    raw_connect::ProxyDigest,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+/// A client's connection.
+///
+/// It adds three things to the socket: small writes are gathered, so that head and body leave in one system call; while a
+/// request without a body is served, what the client sends next is kept for the edge, because pingora would give up the
+/// connection; and it watches a clock for upgraded connections, whose silence pingora can only bound from one side.
+pub(crate) struct Conn {
+    socket: Option<TcpStream>,
+    digest: Arc<SocketDigest>,
+    id: i32,
+    written: BytesMut,
+    /// Bytes that arrived while a request was served and belong to the next one.
+    stash: BytesMut,
+    holding: bool,
+    /// The peer may still be sending: closing at once would reset the connection under our last answer.
+    linger: bool,
+    clock: Option<Clock>,
+}
+
+/// Watches an upgraded connection. Shared with the request's context, which knows when the upgrade happened.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// Milliseconds of silence that are allowed; 0 for any.
+    allowed: AtomicU64,
+}
+
+struct Clock {
+    watch: Arc<Watch>,
+    last: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Conn {
+    pub(crate) fn new(socket: TcpStream, client: SocketAddr, local: SocketAddr) -> Self {
+        use std::os::fd::AsRawFd as _;
+        let id = socket.as_raw_fd();
+        let digest = SocketDigest::from_raw_fd(id);
+        let inet = pingora::protocols::l4::socket::SocketAddr::Inet;
+        // Set once here, so that pingora never asks the system for them again.
+        let _ = digest.peer_addr.set(Some(inet(client)));
+        let _ = digest.local_addr.set(Some(inet(local)));
+        Self {
+            socket: Some(socket),
+            digest: Arc::new(digest),
+            id,
+            written: BytesMut::new(),
+            stash: BytesMut::new(),
+            holding: false,
+            linger: false,
+            clock: None,
+        }
+    }
+
+    /// From now on what the client sends is kept for [`take_stash`](Self::take_stash); `early` has come already.
+    pub(crate) fn hold(&mut self, early: BytesMut) {
+        self.holding = true;
+        self.stash = early;
+    }
+
+    /// Ends [`hold`](Self::hold) and returns what was kept.
+    pub(crate) fn take_stash(&mut self) -> BytesMut {
+        self.holding = false;
+        std::mem::take(&mut self.stash)
+    }
+
+    /// Whether a close must wait until the peer has read what was sent.
+    pub(crate) fn set_linger(&mut self, linger: bool) {
+        self.linger = linger;
+    }
+
+    /// Bounds the silence of this connection as `watch` says, from now on; `None` ends that.
+    pub(crate) fn set_watch(&mut self, watch: Option<Arc<Watch>>) {
+        self.clock = watch.map(|watch| Clock { watch, last: Instant::now(), sleep: None });
+    }
+
+    fn socket(&mut self) -> &mut TcpStream {
+        self.socket.as_mut().expect("only drop takes the socket")
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.written.is_empty() {
+            let socket = self.socket.as_mut().expect("only drop takes the socket");
+            let sent = ready!(Pin::new(socket).poll_write(cx, &self.written))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written.advance(sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.stash.len() < STASH_LIMIT {
+            let mut piece = [0; 4096];
+            let mut piece = ReadBuf::new(&mut piece);
+            ready!(Pin::new(self.socket()).poll_read(cx, &mut piece))?;
+            if piece.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.stash.extend_from_slice(piece.filled());
+        }
+        // The client may send no more before it has its answer; a hang-up is noticed when that is written.
+        Poll::Pending
+    }
+}
+
+impl Watch {
+    /// Bounds nothing until [`allow`](Self::allow).
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { allowed: AtomicU64::new(0) })
+    }
+
+    /// Allows this much silence; `None` for any.
+    pub(crate) fn allow(&self, silence: Option<Duration>) {
+        let millis = silence.map_or(0, |silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX).max(1));
+        self.allowed.store(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock {
+    /// Ready with an error when the connection was silent for too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let allowed = match self.watch.allowed.load(Ordering::Relaxed) {
+            0 => return Poll::Pending,
+            millis => Duration::from_millis(millis),
+        };
+        loop {
+            let due = self.last + allowed;
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+            if sleep.deadline() != due {
+                sleep.as_mut().reset(due);
+            }
+            ready!(sleep.as_mut().poll(cx));
+            if Instant::now() >= self.last + allowed {
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the connection was silent for too long"));
+            }
+        }
+    }
+}
+
+impl AsyncRead for Conn {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.holding {
+            return self.poll_hold(cx);
+        }
+        let before = into.filled().len();
+        let read = Pin::new(self.socket()).poll_read(cx, into);
+        if let Some(clock) = &mut self.clock {
+            if into.filled().len() > before {
+                clock.last = Instant::now();
+            } else if read.is_pending()
+                && let Poll::Ready(error) = clock.poll(cx)
+            {
+                return Poll::Ready(Err(error));
+            }
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(clock) = &mut self.clock {
+            clock.last = Instant::now();
+        }
+        if self.written.len() + data.len() <= GATHER_LIMIT {
+            self.written.extend_from_slice(data);
+            return Poll::Ready(Ok(data.len()));
+        }
+        let this = &mut *self;
+        while !this.written.is_empty() {
+            let pieces = [io::IoSlice::new(&this.written), io::IoSlice::new(data)];
+            let socket = this.socket.as_mut().expect("only drop takes the socket");
+            let sent = ready!(Pin::new(socket).poll_write_vectored(cx, &pieces))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_gathered = sent.min(this.written.len());
+            this.written.advance(of_gathered);
+            if sent > of_gathered {
+                return Poll::Ready(Ok(sent - of_gathered));
+            }
+        }
+        Pin::new(this.socket()).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_drain(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        Pin::new(self.socket()).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        let Some(socket) = self.socket.take() else { return };
+        if (self.linger || !self.stash.is_empty()) && tokio::runtime::Handle::try_current().is_ok() {
+            tokio::spawn(linger(socket));
+        }
+    }
+}
+
+/// Closes our side and reads what the peer still sends, so that the kernel does not answer it with a reset that would
+/// destroy our last response on its way (RFC 9112 §9.6).
+async fn linger(mut socket: TcpStream) {
+    let _ = tokio::time::timeout(LINGER_TIME, async {
+        socket.shutdown().await?;
+        let mut waste = [0; 4096];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match socket.read(&mut waste).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    })
+    .await;
+}
+
+#[async_trait]
+impl Shutdown for Conn {
+    async fn shutdown(&mut self) {
+        // The peer may be gone; there is nobody to tell.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Conn {
+    fn id(&self) -> i32 {
+        self.id
+    }
+}
+
+impl Ssl for Conn {}
+
+impl GetTimingDigest for Conn {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Conn {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Conn {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.digest))
+    }
+}
+
+#[async_trait]
+impl Peek for Conn {}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conn({})", self.id)
+    }
+}
+
+/// Bytes of following requests that are kept per connection.
+const STASH_LIMIT: usize = 64 * 1024;
+/// Writes up to this many bytes are gathered until a flush.
+const GATHER_LIMIT: usize = 8 * 1024;
+/// How long, and for how many bytes, a close waits for the peer.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;

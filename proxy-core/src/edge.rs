@@ -1,0 +1,292 @@
+//! The edge: one per connection. It reads heads, chooses routes, and hands requests to pingora one after the other.
+
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::{Duration, Instant, SystemTime}};
+
+use bytes::{Buf as _, BytesMut};
+use http::{Method, StatusCode};
+use pingora::{
+    apps::HttpServerApp as _,
+    protocols::{Stream, http::ServerSession},
+    proxy::HttpProxy,
+};
+use plugin_api::{Chain, Connection};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
+};
+
+use crate::{
+    Listener,
+    access_log::Record,
+    answer::Answer,
+    conn::{Conn, Watch},
+    flight::{Flight, Line, Reuse},
+    head::{Framing, Head, Refusal, Scanner},
+    metrics::Metric,
+    relay::{HANDOVER, Relay},
+    route::{self, Facts},
+    shard::Shard,
+};
+
+/// One connection of a client.
+pub(crate) struct Edge {
+    shard: Arc<Shard>,
+    proxy: Arc<HttpProxy<Relay>>,
+    listener: Arc<Listener>,
+    connection: Arc<Connection>,
+    /// Pingora wants to be told about shutdowns; ours are told to the edge.
+    never: watch::Receiver<bool>,
+}
+
+/// What waiting for a request brought.
+enum Arrival {
+    /// A head of this length.
+    Head(usize),
+    /// The client is done, or there is nothing more to wait for.
+    End,
+    /// The client is to be told why not.
+    Refused(Refusal),
+}
+
+impl Edge {
+    pub(crate) fn new(
+        shard: Arc<Shard>,
+        proxy: Arc<HttpProxy<Relay>>,
+        listener: Arc<Listener>,
+        connection: Arc<Connection>,
+    ) -> Self {
+        let (_, never) = watch::channel(false);
+        Self { shard, proxy, listener, connection, never }
+    }
+
+    /// Serves the connection to its end.
+    pub(crate) async fn serve(self, stream: TcpStream) {
+        let (client, local): (SocketAddr, SocketAddr) = (self.connection.client, self.connection.local);
+        let mut conn = Box::new(Conn::new(stream, client, local));
+        let mut bytes = BytesMut::new();
+        let mut wait = self.shard.config.timeouts.head;
+        loop {
+            let served = match self.arrival(&mut conn, &mut bytes, wait).await {
+                Arrival::Head(length) => {
+                    let head = bytes.split_to(length);
+                    match Head::parse(&head, &self.shard.config.limits) {
+                        Ok(parsed) => self.request(conn, parsed, head, std::mem::take(&mut bytes)).await,
+                        Err(refusal) => return self.refuse(&mut conn, refusal).await,
+                    }
+                }
+                Arrival::End => return,
+                Arrival::Refused(refusal) => return self.refuse(&mut conn, refusal).await,
+            };
+            let Some(mut back) = served else { return };
+            bytes = back.take_stash();
+            back.set_watch(None);
+            conn = back;
+            wait = self.shard.config.timeouts.keep_alive;
+        }
+    }
+
+    /// Waits for a whole head: `wait` for its first byte, then the head's own time for all of it.
+    async fn arrival(&self, conn: &mut Conn, bytes: &mut BytesMut, wait: Duration) -> Arrival {
+        let limits = &self.shard.config.limits;
+        let mut scanner = Scanner::default();
+        if !bytes.is_empty() {
+            match Self::scan(&mut scanner, bytes, limits) {
+                Some(arrival) => return arrival,
+                None => {}
+            }
+        }
+        if bytes.is_empty() {
+            bytes.reserve(READ_SIZE);
+            let first = tokio::select! {
+                biased;
+                read = tokio::time::timeout(wait, conn.read_buf(bytes)) => read,
+                () = self.shard.draining() => return Arrival::End,
+            };
+            match first {
+                Ok(Ok(read)) if read > 0 => {}
+                // Silence, an end, a reset: there is no request to answer.
+                _ => return Arrival::End,
+            }
+        }
+        let rest = async {
+            loop {
+                if let Some(arrival) = Self::scan(&mut scanner, bytes, limits) {
+                    return arrival;
+                }
+                bytes.reserve(READ_SIZE);
+                match conn.read_buf(bytes).await {
+                    Ok(read) if read > 0 => {}
+                    _ => return Arrival::End,
+                }
+            }
+        };
+        match tokio::time::timeout(self.shard.config.timeouts.head, rest).await {
+            Ok(arrival) => arrival,
+            Err(_) => Arrival::Refused(TOO_SLOW),
+        }
+    }
+
+    /// Looks whether a whole head is there; blank lines before it are dropped.
+    fn scan(scanner: &mut Scanner, bytes: &mut BytesMut, limits: &crate::HeadLimits) -> Option<Arrival> {
+        match scanner.find_end(bytes, limits) {
+            Ok(Some(length)) => {
+                let blanks = bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+                bytes.advance(blanks);
+                Some(Arrival::Head(length - blanks))
+            }
+            Ok(None) => None,
+            Err(refusal) => Some(Arrival::Refused(refusal)),
+        }
+    }
+
+    /// Serves one request; the connection comes back when it can serve another.
+    async fn request(&self, mut conn: Box<Conn>, head: Head, bytes: BytesMut, after: BytesMut) -> Option<Box<Conn>> {
+        if head.method == Method::CONNECT {
+            self.refuse(&mut conn, NO_TUNNEL).await;
+            return None;
+        }
+        let facts = Facts {
+            listener: &self.connection.listener,
+            host: head.host.as_deref(),
+            path: &bytes[head.path.clone()],
+            method: &head.method,
+            client: self.connection.client.ip(),
+        };
+        let Some(chain) = route::find(&self.shard.config.routes, &facts) else {
+            return self.unrouted(conn, &head, &bytes, after).await;
+        };
+        let flight = self.flight(Arc::clone(chain), &head, &bytes);
+        self.hand_over(conn, flight, &head, bytes, after).await
+    }
+
+    fn flight(&self, chain: Arc<Chain>, head: &Head, bytes: &[u8]) -> Box<Flight> {
+        let line = self.line(head, bytes);
+        let mut flight = Flight::new(Arc::clone(&self.shard), Arc::clone(&self.connection), chain, line);
+        if !head.keep_alive || !self.listener.keep_alive || self.shard.is_draining() {
+            flight.reuse = Reuse::Last;
+        }
+        flight.watch = head.upgrade.then(Watch::new);
+        Box::new(flight)
+    }
+
+    fn line(&self, head: &Head, bytes: &[u8]) -> Line {
+        // Only the log wants the fields as text of its own.
+        let text = |range: &std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range.clone()]).into_owned().into_boxed_str();
+        let logged = self.shard.log.is_some();
+        Line {
+            method: head.method.clone(),
+            target: if logged { text(&head.target) } else { Box::default() },
+            version: head.version,
+            host: head.host.clone(),
+            user_agent: head.user_agent.as_ref().filter(|_| logged).map(text),
+            referer: head.referer.as_ref().filter(|_| logged).map(text),
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        mut conn: Box<Conn>,
+        flight: Box<Flight>,
+        head: &Head,
+        bytes: BytesMut,
+        after: BytesMut,
+    ) -> Option<Box<Conn>> {
+        let mut bytes = match head.rewritten(&bytes) {
+            Some(rewritten) => BytesMut::from(&*rewritten),
+            None => bytes,
+        };
+        if head.body == Framing::None && !head.upgrade {
+            conn.hold(after);
+        } else {
+            // The body is pingora's to read; if it is not read to its end, closing must wait for the client.
+            conn.set_linger(true);
+            bytes.unsplit(after);
+        }
+        conn.set_watch(flight.watch.clone());
+        let mut session = ServerSession::new_http1(conn);
+        session.set_pipelined_prefix(bytes);
+        let handover = RefCell::new(Some(flight));
+        let reused = HANDOVER.scope(handover, self.proxy.process_new_http(session, &self.never)).await?;
+        let stream: Stream = reused.consume().0;
+        let mut conn = stream.into_any().downcast::<Conn>().ok()?;
+        conn.set_linger(false);
+        conn.flush().await.ok()?;
+        Some(conn)
+    }
+
+    /// No route takes the request: 404, and the connection goes on when there is no body to skip.
+    async fn unrouted(&self, mut conn: Box<Conn>, head: &Head, bytes: &[u8], after: BytesMut) -> Option<Box<Conn>> {
+        self.shard.metrics.count(Metric::Unrouted);
+        let started = Instant::now();
+        let keep = head.keep_alive
+            && self.listener.keep_alive
+            && head.body == Framing::None
+            && !head.upgrade
+            && !self.shard.is_draining();
+        let page = Answer::page(StatusCode::NOT_FOUND, "No site is served under this address.");
+        let with_body = head.method != Method::HEAD;
+        let written = self.write(&mut conn, &page.to_wire(keep, with_body)).await;
+        self.log(self.line(head, bytes), page.status, if with_body { page.body.len() } else { 0 }, started, "unrouted");
+        if !written || !keep {
+            conn.set_linger(true);
+            return None;
+        }
+        conn.hold(after);
+        Some(conn)
+    }
+
+    /// Answers a request that no chain may see, and ends the connection.
+    async fn refuse(&self, conn: &mut Conn, refusal: Refusal) {
+        self.shard.metrics.count(Metric::Refused);
+        tracing::debug!(target: "lockgate::edge", client = %self.connection.client, status = refusal.status.as_u16(), reason = refusal.reason, "refused");
+        let page = Answer::page(refusal.status, refusal.reason);
+        let started = Instant::now();
+        self.write(conn, &page.to_wire(false, true)).await;
+        let line = Line {
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            target: "-".into(),
+            version: http::Version::HTTP_11,
+            host: None,
+            user_agent: None,
+            referer: None,
+        };
+        self.log(line, page.status, page.body.len(), started, "refused");
+        conn.set_linger(true);
+    }
+
+    async fn write(&self, conn: &mut Conn, wire: &[u8]) -> bool {
+        let written = async {
+            conn.write_all(wire).await?;
+            conn.flush().await
+        };
+        matches!(tokio::time::timeout(self.shard.config.timeouts.write, written).await, Ok(Ok(())))
+    }
+
+    fn log(&self, line: Line, status: StatusCode, bytes: usize, started: Instant, ending: &'static str) {
+        let Some(log) = &self.shard.log else { return };
+        log.write(Record {
+            time: SystemTime::now(),
+            client: self.connection.client,
+            listener: Arc::clone(&self.connection.listener),
+            route: None,
+            method: line.method,
+            host: line.host,
+            target: line.target,
+            version: line.version,
+            status: Some(status),
+            bytes: bytes as u64,
+            duration: started.elapsed(),
+            upstream: None,
+            ending,
+            user_agent: line.user_agent,
+            referer: line.referer,
+        });
+    }
+}
+
+const TOO_SLOW: Refusal =
+    Refusal { status: StatusCode::REQUEST_TIMEOUT, reason: "The request head did not arrive in time." };
+const NO_TUNNEL: Refusal =
+    Refusal { status: StatusCode::METHOD_NOT_ALLOWED, reason: "This listener opens no tunnels." };
+const READ_SIZE: usize = 4096;

@@ -1,0 +1,198 @@
+//! One request in flight: everything that is known about it from its head to its log record.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use plugin_api::{Chain, Connection, Ending, Outcome, Request, chain::Run};
+
+use crate::{
+    access_log::Record,
+    answer::Answer,
+    conn::Watch,
+    metrics::Metric,
+    shard::Shard,
+    upstream::Attempts,
+};
+
+/// A request in flight. Dropping it ends it: it is counted and logged exactly once, whatever happened.
+pub(crate) struct Flight {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) line: Line,
+    pub(crate) run: Run,
+    pub(crate) attempts: Option<Attempts>,
+    /// What to answer when pingora next asks how to fail.
+    pub(crate) reply: Option<Reply>,
+    pub(crate) progress: Progress,
+    /// Whether the connection may serve another request.
+    pub(crate) reuse: Reuse,
+    /// Set for upgrade requests: bounds the wait for the upgrade, then the silence after it.
+    pub(crate) watch: Option<Arc<Watch>>,
+    ended: bool,
+}
+
+/// The request line and the few fields that logs and routes need.
+pub(crate) struct Line {
+    pub(crate) method: Method,
+    pub(crate) target: Box<str>,
+    pub(crate) version: Version,
+    pub(crate) host: Option<Box<str>>,
+    pub(crate) user_agent: Option<Box<str>>,
+    pub(crate) referer: Option<Box<str>>,
+}
+
+/// An answer of our own that is to be written instead of pingora's.
+pub(crate) enum Reply {
+    /// Response hooks run on it.
+    Hooked(Answer),
+    /// A hook has failed: it goes out as it is.
+    Plain(Answer),
+}
+
+/// What has happened to the request so far.
+pub(crate) struct Progress {
+    pub(crate) started: Instant,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) sent: u64,
+    pub(crate) ending: Ending,
+    pub(crate) upstream: Option<Box<str>>,
+    /// Head and URI as the client sent them, kept only for chains whose plugins want to see the end.
+    pub(crate) kept: Option<Box<Kept>>,
+}
+
+/// A request head that outlives pingora's session.
+pub(crate) struct Kept {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// Whether a connection may serve another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// If the client wants it too.
+    Allowed,
+    /// This is its last request.
+    Last,
+}
+
+impl Flight {
+    pub(crate) fn new(shard: Arc<Shard>, connection: Arc<Connection>, chain: Arc<Chain>, line: Line) -> Self {
+        shard.metrics.count(Metric::Requests);
+        Self {
+            shard,
+            connection,
+            line,
+            run: Run::new(chain),
+            attempts: None,
+            reply: None,
+            progress: Progress {
+                started: Instant::now(),
+                status: None,
+                sent: 0,
+                ending: Ending::Proxy,
+                upstream: None,
+                kept: None,
+            },
+            reuse: Reuse::Allowed,
+            watch: None,
+            ended: false,
+        }
+    }
+
+    /// Keeps the head for the hooks that see the end, which may come when the session is gone.
+    pub(crate) fn keep_head(&mut self, uri: &Uri, headers: &HeaderMap) {
+        if self.run.chain().sees_the_end() {
+            self.progress.kept = Some(Box::new(Kept { uri: uri.clone(), headers: headers.clone() }));
+        }
+    }
+
+    /// Replaces whatever was to be answered by the page of `status`, past all hooks, because a plugin is broken.
+    pub(crate) fn broken(&mut self, broken: &plugin_api::chain::Broken) {
+        self.shard.metrics.count(Metric::BrokenHooks);
+        let source: &dyn std::error::Error = &broken.source;
+        tracing::error!(
+            target: "lockgate::chain",
+            plugin = broken.plugin,
+            route = &**self.run.chain().name(),
+            error = source,
+            "a plugin is broken"
+        );
+        self.progress.ending = Ending::Plugin;
+        let page = Answer::page(StatusCode::INTERNAL_SERVER_ERROR, "A part of this proxy failed. The operator can see why in its log.");
+        self.reply = Some(Reply::Plain(page));
+    }
+
+    /// Ends the request.
+    pub(crate) fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let duration = self.progress.started.elapsed();
+        self.count();
+        self.run_log_hooks(duration);
+        if let Some(log) = self.shard.log.clone() {
+            log.write(self.record(duration));
+        }
+    }
+
+    fn count(&self) {
+        let metrics = &self.shard.metrics;
+        metrics.add(Metric::ResponseBytes, self.progress.sent);
+        match self.progress.status {
+            Some(status) if status.is_server_error() => metrics.count(Metric::ServerErrors),
+            Some(status) if status.is_client_error() => metrics.count(Metric::ClientErrors),
+            Some(_) => metrics.count(Metric::Succeeded),
+            None => {}
+        }
+        if self.progress.status.is_none() || self.progress.ending != Ending::Complete {
+            metrics.count(Metric::Aborted);
+        }
+    }
+
+    fn run_log_hooks(&mut self, duration: Duration) {
+        let Some(kept) = self.progress.kept.take() else { return };
+        let outcome = Outcome::new(self.progress.status, self.progress.sent, duration, self.progress.ending);
+        let request = Request {
+            method: &self.line.method,
+            uri: &kept.uri,
+            version: self.line.version,
+            headers: &kept.headers,
+            host: self.line.host.as_deref(),
+        };
+        for broken in self.run.log(request, &self.connection, &outcome) {
+            self.shard.metrics.count(Metric::BrokenHooks);
+            let source: &dyn std::error::Error = &broken.source;
+            tracing::error!(target: "lockgate::chain", plugin = broken.plugin, error = source, "a log hook is broken");
+        }
+    }
+
+    fn record(&mut self, duration: Duration) -> Record {
+        Record {
+            time: SystemTime::now(),
+            client: self.connection.client,
+            listener: Arc::clone(&self.connection.listener),
+            route: Some(Arc::clone(self.run.chain().name())),
+            method: self.line.method.clone(),
+            host: self.line.host.take(),
+            target: std::mem::take(&mut self.line.target),
+            version: self.line.version,
+            status: self.progress.status,
+            bytes: self.progress.sent,
+            duration,
+            upstream: self.progress.upstream.take(),
+            ending: self.progress.ending.as_str(),
+            user_agent: self.line.user_agent.take(),
+            referer: self.line.referer.take(),
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+

@@ -1,0 +1,343 @@
+//! Request heads: strict, pure parsing before pingora sees a byte.
+//!
+//! Whatever two parsers could read in two ways is refused here, because the server behind us is the second parser
+//! ([RFC 9112 §11.2](https://www.rfc-editor.org/rfc/rfc9112#section-11.2)).
+
+mod host;
+
+use std::{mem::MaybeUninit, ops::Range};
+
+use http::{Method, StatusCode, Version};
+
+use self::host::Authority;
+use crate::HeadLimits;
+
+/// A request head that can be understood in one way only. Ranges are within the bytes that it was parsed from.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) target: Range<usize>,
+    /// The target without scheme, authority and query.
+    pub(crate) path: Range<usize>,
+    pub(crate) version: Version,
+    /// Lower case, without port.
+    pub(crate) host: Option<Box<str>>,
+    pub(crate) body: Framing,
+    pub(crate) keep_alive: bool,
+    /// The client asks for another protocol on this connection.
+    pub(crate) upgrade: bool,
+    pub(crate) user_agent: Option<Range<usize>>,
+    pub(crate) referer: Option<Range<usize>>,
+    /// For an absolute-form target: the authority, which takes the place of `Host` (RFC 9112 §3.2.2), and the rest.
+    absolute: Option<Absolute>,
+}
+
+#[derive(Debug)]
+struct Absolute {
+    authority: Range<usize>,
+    rest: Range<usize>,
+}
+
+/// How the end of the body is found (RFC 9112 §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    None,
+    Length(u64),
+    Chunked,
+}
+
+/// Why a request is not served. The connection ends with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    /// A sentence for the visitor and the log.
+    pub(crate) reason: &'static str,
+}
+
+/// Looks for the end of a head in bytes that arrive piece by piece; every byte is looked at once.
+#[derive(Debug, Default)]
+pub(crate) struct Scanner {
+    line: usize,
+    scanned: usize,
+    lines: usize,
+}
+
+impl Scanner {
+    /// The length of the head in `bytes`, once it is complete. `bytes` starts where it did at the last call.
+    pub(crate) fn find_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+        while let Some(offset) = memchr::memchr(b'\n', &bytes[self.scanned..]) {
+            let newline = self.scanned + offset;
+            if newline == 0 || bytes[newline - 1] != b'\r' {
+                return Err(bad("A line of the request does not end in CR LF."));
+            }
+            let is_empty = newline == self.line + 1;
+            self.line = newline + 1;
+            self.scanned = newline + 1;
+            self.lines += usize::from(!is_empty);
+            if newline > limits.head {
+                return Err(TOO_LARGE);
+            }
+            if is_empty && self.lines > 0 {
+                return Ok(Some(self.scanned));
+            }
+            if is_empty && self.scanned > LEADING_BLANKS {
+                return Err(bad("The request starts with empty lines."));
+            }
+        }
+        self.scanned = bytes.len();
+        if self.lines == 0 {
+            first_line_so_far(&bytes[self.line..], limits)?;
+        }
+        if bytes.len() > limits.head { Err(TOO_LARGE) } else { Ok(None) }
+    }
+}
+
+/// Something that is not HTTP at all must not be waited for.
+fn first_line_so_far(line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
+    if line.len() > limits.target + 32 {
+        return Err(TARGET_TOO_LONG);
+    }
+    let method = &line[..line.len().min(LONGEST_METHOD)];
+    let method = method.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~\r".contains(byte);
+    if method.len() == LONGEST_METHOD || !method.iter().all(is_token) {
+        return Err(bad("This is not an HTTP request."));
+    }
+    Ok(())
+}
+
+impl Head {
+    /// Parses a complete head, as found by [`Scanner::find_end`].
+    pub(crate) fn parse(bytes: &[u8], limits: &HeadLimits) -> Result<Self, Refusal> {
+        let mut headers = [const { MaybeUninit::uninit() }; MOST_HEADERS];
+        let mut request = httparse::Request::new(&mut []);
+        match request.parse_with_uninit_headers(bytes, &mut headers) {
+            Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+            Ok(_) => return Err(bad("The request head is malformed.")),
+            Err(error) => return Err(malformed(error, bytes)),
+        }
+        let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+            return Err(bad("The request line is malformed."));
+        };
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_: http::method::InvalidMethod| bad("The method is malformed."))?;
+        if target.len() > limits.target {
+            return Err(TARGET_TOO_LONG);
+        }
+        let target = range_of(bytes, target.as_bytes());
+        let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+        let fields = Fields::read(request.headers, bytes)?;
+        let parts = Target::parse(bytes, &method, target.clone())?;
+        let authority = match (&parts.authority, fields.host) {
+            (Some(authority), _) => Some(Authority::parse(&bytes[authority.clone()])?),
+            (None, Some(host)) => Some(Authority::parse(host)?),
+            (None, None) if version == Version::HTTP_11 => return Err(bad("An HTTP/1.1 request needs a Host field.")),
+            (None, None) => None,
+        };
+        if let (Some(_), Some(host)) = (&parts.authority, fields.host) {
+            // It will be replaced, but one that cannot be read is refused all the same.
+            Authority::parse(host)?;
+        }
+        let body = fields.framing(version)?;
+        let upgrade = fields.upgrade && fields.connection.upgrade && version == Version::HTTP_11;
+        let keep_alive = !fields.connection.close && (version == Version::HTTP_11 || fields.connection.keep_alive);
+        Ok(Self {
+            absolute: parts.authority.map(|authority| Absolute { authority, rest: parts.rest }),
+            path: parts.path,
+            host: authority.map(|authority| authority.host),
+            user_agent: fields.user_agent,
+            referer: fields.referer,
+            method,
+            target,
+            version,
+            body,
+            keep_alive,
+            upgrade,
+        })
+    }
+
+    /// The head in origin form, when it came in absolute form.
+    pub(crate) fn rewritten(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let absolute = self.absolute.as_ref()?;
+        let mut out = Vec::with_capacity(bytes.len() + 16);
+        out.extend_from_slice(&bytes[..self.target.start]);
+        let rest = &bytes[absolute.rest.clone()];
+        if !rest.starts_with(b"/") {
+            out.push(b'/');
+        }
+        out.extend_from_slice(rest);
+        let mut lines = bytes[self.target.end..].split_inclusive(|byte| *byte == b'\n');
+        out.extend_from_slice(lines.next().unwrap_or_default());
+        out.extend_from_slice(b"Host: ");
+        out.extend_from_slice(&bytes[absolute.authority.clone()]);
+        out.extend_from_slice(b"\r\n");
+        for line in lines {
+            let is_host = line.len() > 4 && line[..4].eq_ignore_ascii_case(b"host") && line[4] == b':';
+            if !is_host {
+                out.extend_from_slice(line);
+            }
+        }
+        Some(out)
+    }
+}
+
+/// The parts of a request target (RFC 9112 §3.2).
+struct Target {
+    authority: Option<Range<usize>>,
+    /// Path and query.
+    rest: Range<usize>,
+    path: Range<usize>,
+}
+
+impl Target {
+    fn parse(bytes: &[u8], method: &Method, target: Range<usize>) -> Result<Self, Refusal> {
+        let text = &bytes[target.clone()];
+        if text.iter().any(|byte| *byte == b'#' || *byte <= b' ' || *byte == 0x7f) {
+            return Err(bad("The request target holds a character that none may hold."));
+        }
+        if method == Method::CONNECT {
+            let authority = Authority::parse(text)?;
+            if authority.port.is_none_or(|port| port == 0) {
+                return Err(bad("CONNECT needs a host and a port."));
+            }
+            return Ok(Self { authority: Some(target.clone()), path: target.end..target.end, rest: target.end..target.end });
+        }
+        let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {
+            text.len() > scheme.len() && text[..scheme.len()].eq_ignore_ascii_case(scheme)
+        });
+        let (authority, rest) = match scheme {
+            Some(scheme) => {
+                let start = target.start + scheme.len();
+                let length = text[scheme.len()..].iter().position(|byte| b"/?\\".contains(byte));
+                let end = length.map_or(target.end, |length| start + length);
+                (Some(start..end), end..target.end)
+            }
+            None if text.starts_with(b"/") || (text == b"*" && method == Method::OPTIONS) => (None, target.clone()),
+            None => return Err(bad("The request target is neither a path nor a URL.")),
+        };
+        let query = bytes[rest.clone()].iter().position(|byte| *byte == b'?');
+        let path = rest.start..query.map_or(rest.end, |query| rest.start + query);
+        Ok(Self { authority, rest, path })
+    }
+}
+
+/// The fields that decide about framing, connection and route.
+#[derive(Default)]
+struct Fields<'b> {
+    host: Option<&'b [u8]>,
+    length: Option<u64>,
+    coding: Option<&'b [u8]>,
+    connection: Tokens,
+    upgrade: bool,
+    user_agent: Option<Range<usize>>,
+    referer: Option<Range<usize>>,
+}
+
+/// What a `Connection` field says.
+#[derive(Default)]
+struct Tokens {
+    close: bool,
+    keep_alive: bool,
+    upgrade: bool,
+}
+
+impl<'b> Fields<'b> {
+    fn read(headers: &[httparse::Header<'b>], bytes: &[u8]) -> Result<Self, Refusal> {
+        let mut fields = Self::default();
+        for header in headers {
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            match header.name.len() {
+                4 if is("host") && fields.host.replace(header.value).is_some() => {
+                    return Err(bad("The request has two Host fields."));
+                }
+                7 if is("upgrade") => fields.upgrade = !header.value.is_empty(),
+                7 if is("referer") => fields.referer = Some(range_of(bytes, header.value)),
+                10 if is("connection") => fields.connection.read(header.value),
+                10 if is("user-agent") => fields.user_agent = Some(range_of(bytes, header.value)),
+                14 if is("content-length") && fields.length.replace(length(header.value)?).is_some() => {
+                    return Err(bad("The request has two Content-Length fields."));
+                }
+                17 if is("transfer-encoding") && fields.coding.replace(header.value).is_some() => {
+                    return Err(bad("The request has two Transfer-Encoding fields."));
+                }
+                _ => {}
+            }
+        }
+        Ok(fields)
+    }
+
+    fn framing(&self, version: Version) -> Result<Framing, Refusal> {
+        match (self.coding, self.length) {
+            (None, None | Some(0)) => Ok(Framing::None),
+            (None, Some(length)) => Ok(Framing::Length(length)),
+            (Some(_), Some(_)) => Err(bad("The request has both Content-Length and Transfer-Encoding.")),
+            (Some(_), None) if version == Version::HTTP_10 => Err(bad("HTTP/1.0 has no Transfer-Encoding.")),
+            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+            (Some(coding), None) if is_coding_before_chunked(coding) => {
+                Err(Refusal { status: StatusCode::NOT_IMPLEMENTED, reason: "This transfer coding is not understood." })
+            }
+            (Some(_), None) => Err(bad("The Transfer-Encoding does not end in chunked.")),
+        }
+    }
+}
+
+impl Tokens {
+    fn read(&mut self, value: &[u8]) {
+        for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= token.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade |= token.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+}
+
+fn is_coding_before_chunked(coding: &[u8]) -> bool {
+    let mut codings = coding.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let last_is_chunked = codings.next().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
+    let is_token = |coding: &[u8]| !coding.is_empty() && coding.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    last_is_chunked && codings.all(|coding| is_token(coding) && !coding.eq_ignore_ascii_case(b"chunked"))
+}
+
+fn length(value: &[u8]) -> Result<u64, Refusal> {
+    let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).ok_or(bad("The Content-Length is not a number."))
+}
+
+/// Where a part of `bytes` that the tokenizer returned lies in it.
+fn range_of(bytes: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+    start..start + part.len()
+}
+
+fn malformed(error: httparse::Error, bytes: &[u8]) -> Refusal {
+    // A blank within the target makes the tokenizer look for the version in the wrong place.
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let names_version = line.splitn(3, |byte| *byte == b' ').nth(2).is_some_and(|version| version.starts_with(b"HTTP/"));
+    match error {
+        httparse::Error::TooManyHeaders => {
+            Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason: "The request has more than 256 header fields." }
+        }
+        httparse::Error::Version if names_version => {
+            Refusal { status: StatusCode::HTTP_VERSION_NOT_SUPPORTED, reason: "Only HTTP/1.0 and HTTP/1.1 are spoken here." }
+        }
+        httparse::Error::HeaderName => bad("A header field name is malformed."),
+        httparse::Error::HeaderValue => bad("A header field value is malformed."),
+        _ => bad("The request head is malformed."),
+    }
+}
+
+pub(crate) const fn bad(reason: &'static str) -> Refusal {
+    Refusal { status: StatusCode::BAD_REQUEST, reason }
+}
+
+const TOO_LARGE: Refusal =
+    Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason: "The request head is too large." };
+const TARGET_TOO_LONG: Refusal =
+    Refusal { status: StatusCode::URI_TOO_LONG, reason: "The request target is too long." };
+/// Pingora's parser takes no more.
+const MOST_HEADERS: usize = 256;
+const LONGEST_METHOD: usize = 32;
+/// Empty lines before a request line are ignored (RFC 9112 §2.2), but not for ever.
+const LEADING_BLANKS: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,420 @@
+//! The one `ProxyHttp` implementation: pingora's hooks, each mapped to the chain of the request in flight.
+
+mod heads;
+
+use std::{cell::RefCell, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, Version, header};
+use pingora::{
+    Error, ErrorSource, ErrorType,
+    http::{RequestHeader, ResponseHeader},
+    modules::http::HttpModules,
+    proxy::{FailToProxy, ProxyHttp, Session},
+    upstreams::peer::HttpPeer,
+};
+use plugin_api::{Body, Ending, FallThrough, Request, chain::Decision};
+
+use self::heads::{Incoming, Outgoing};
+use crate::{
+    answer::Answer,
+    flight::{Flight, Reply, Reuse},
+    forwarded,
+    metrics::Metric,
+    shard::Shard,
+    upstream::{Attempts, Failure},
+};
+
+tokio::task_local! {
+    /// The request that the edge is handing to pingora, on its way to `new_ctx`.
+    pub(crate) static HANDOVER: RefCell<Option<Box<Flight>>>;
+}
+
+/// Pingora's side of a shard.
+pub(crate) struct Relay {
+    shard: Arc<Shard>,
+}
+
+impl Relay {
+    pub(crate) fn new(shard: Arc<Shard>) -> Self {
+        Self { shard }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Relay {
+    type CTX = Option<Box<Flight>>;
+
+    fn new_ctx(&self) -> Self::CTX {
+        HANDOVER.try_with(|handover| handover.borrow_mut().take()).ok().flatten()
+    }
+
+    /// No compression module: it would cost every request a box.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> pingora::Result<bool> {
+        let Some(flight) = ctx else {
+            // Without the edge's decision there is no route, and never a default one.
+            return Err(Error::explain(ErrorType::InternalError, "a request came past the edge"));
+        };
+        let timeouts = &self.shard.config.timeouts;
+        session.set_read_timeout(Some(timeouts.read));
+        session.set_write_timeout(Some(timeouts.write));
+        session.set_total_drain_timeout(Some(DRAIN_TIME));
+        if flight.reuse == Reuse::Last {
+            session.set_keepalive(None);
+        }
+        let head = session.req_header();
+        flight.keep_head(&head.uri, &head.headers);
+        match decide(session.req_header(), flight).await {
+            Turn::Upstream => Ok(false),
+            Turn::Reply => {
+                reply(session, flight).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        let Some(flight) = ctx else { return Ok(()) };
+        if !flight.run.chain().sees_request_bodies() || session.was_upgraded() {
+            return Ok(());
+        }
+        let request = view(session.req_header(), flight.line.host.as_deref());
+        match flight.run.request_body(request, &flight.connection, Body::new(body, end_of_stream)).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(response)) => flight.reply = Some(Reply::Hooked((*response).into())),
+            Err(broken) => flight.broken(&broken),
+        }
+        Err(refusal())
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
+        let Some(flight) = ctx else { return Err(refusal()) };
+        let own_port = flight.shard.port_of(&flight.connection);
+        loop {
+            let Some(attempts) = &mut flight.attempts else { return Err(refusal()) };
+            if !attempts.declined
+                && let Some(to) = attempts.next(&flight.shard.resolver, &flight.connection, own_port).await
+            {
+                let host = flight.line.host.as_deref();
+                let Some(peer) = attempts.http_peer(&to, &flight.connection, host, flight.watch.is_some()) else {
+                    attempts.failure = Some(Failure::Connect);
+                    continue;
+                };
+                flight.progress.upstream = Some(to.to_string().into());
+                return Ok(Box::new(peer));
+            }
+            if attempts.peer().settings().fall_through == FallThrough::Never {
+                let failure = attempts.failure.unwrap_or(Failure::Connect);
+                flight.progress.ending = Ending::Upstream;
+                flight.reply = Some(Reply::Hooked(failure.answer()));
+                return Err(refusal());
+            }
+            // The peer could not answer, and its plugin said that the chain goes on then.
+            flight.attempts = None;
+            if let Turn::Reply = decide(session.req_header(), flight).await {
+                return Err(refusal());
+            }
+        }
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        peer: &HttpPeer,
+        ctx: &mut Self::CTX,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        self.shard.metrics.count(Metric::ConnectFailures);
+        tracing::debug!(target: "lockgate::upstream", %peer, %error, "cannot connect");
+        if let Some(attempts) = ctx.as_mut().and_then(|flight| flight.attempts.as_mut()) {
+            let timed_out = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
+            attempts.failure = Some(if timed_out { Failure::ConnectTimeout } else { Failure::Connect });
+            // Asks pingora to call `upstream_peer` again, which knows whether there is another address.
+            error.set_retry(true);
+        }
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        let Some(flight) = ctx else { return Err(refusal()) };
+        let request = view(session.req_header(), flight.line.host.as_deref());
+        let host = request.headers.get(header::HOST);
+        let mut head = Outgoing(head);
+        forwarded::set(&mut head, &flight.connection, host, &self.shard.config.trusted_proxies);
+        if let Err(broken) = flight.run.upstream_request(request, &flight.connection, &mut head).await {
+            flight.broken(&broken);
+            return Err(refusal());
+        }
+        if let (Some(watch), Some(attempts)) = (&flight.watch, &flight.attempts) {
+            watch.allow(Some(attempts.peer().settings().timeouts.read));
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        let Some(attempts) = ctx.as_mut().and_then(|flight| flight.attempts.as_mut()) else { return Ok(()) };
+        if attempts.peer().settings().fall_through == FallThrough::UnreachableOr(head.status) {
+            attempts.declined = true;
+            return Err(refusal());
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        let Some(flight) = ctx else { return Ok(()) };
+        let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if head.status.is_informational() && !upgraded {
+            return Ok(());
+        }
+        if flight.line.version < Version::HTTP_11 {
+            // A 1.0 client knows no chunks: without length and coding, the end of the connection ends the body.
+            head.remove_header(&header::TRANSFER_ENCODING);
+        }
+        let request = view(session.req_header(), flight.line.host.as_deref());
+        if let Err(broken) = flight.run.response(request, &flight.connection, &mut Incoming(head)).await {
+            flight.broken(&broken);
+            return Err(refusal());
+        }
+        flight.progress.status = Some(head.status);
+        if upgraded {
+            session.set_read_timeout(None);
+            if let (Some(watch), Some(attempts)) = (&flight.watch, &flight.attempts) {
+                watch.allow(attempts.peer().settings().timeouts.upgraded_idle);
+            }
+        } else if let Some(watch) = &flight.watch {
+            watch.allow(None);
+        }
+        if flight.shard.is_draining() {
+            session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<Option<Duration>> {
+        let Some(flight) = ctx else { return Ok(None) };
+        if flight.run.chain().sees_response_bodies() && !session.was_upgraded() {
+            let request = view(session.req_header(), flight.line.host.as_deref());
+            let body = Body::new(body, end_of_stream);
+            if let Err(broken) = flight.run.response_body(request, &flight.connection, body) {
+                flight.broken(&broken);
+                return Err(refusal());
+            }
+        }
+        flight.progress.sent += body.as_ref().map_or(0, |body| body.len() as u64);
+        Ok(None)
+    }
+
+    /// Decides on a second attempt after a connection was there: the chain may go on behind a peer that declined, and a
+    /// request that can be repeated is repeated once when a kept connection turned out to be closed.
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Self::CTX,
+        reused: bool,
+    ) -> Box<Error> {
+        let head_is_out = session.response_written().is_some_and(|head| !head.status.is_informational());
+        let can_repeat = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        error.retry.decide_reuse(reused);
+        let asked = error.retry();
+        error.set_retry(false);
+        let Some(attempts) = ctx.as_mut().and_then(|flight| flight.attempts.as_mut()) else { return error };
+        if head_is_out {
+            return error;
+        }
+        if attempts.declined {
+            error.set_retry(true);
+        } else if asked && can_repeat && !attempts.repeated {
+            attempts.repeat();
+            error.set_retry(true);
+        }
+        error
+    }
+
+    /// The one place that turns a failure into an answer.
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Self::CTX) -> FailToProxy {
+        let silent = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let Some(flight) = ctx else {
+            let page = Answer::page(StatusCode::INTERNAL_SERVER_ERROR, "The proxy lost track of this request.");
+            let _ = write(session, page).await;
+            return silent;
+        };
+        if flight.reply.is_none() {
+            let (ending, answer) = classify(error, flight);
+            flight.progress.ending = ending;
+            flight.reply = answer.map(Reply::Hooked);
+        }
+        let head_is_out = session.response_written().is_some_and(|head| !head.status.is_informational());
+        if head_is_out || flight.reply.is_none() {
+            // The connection is cut: that is how a client learns that what it has is not all.
+            return silent;
+        }
+        let ending = flight.progress.ending;
+        session.set_keepalive(None);
+        match reply(session, flight).await {
+            // `reply` completed an answer, but what it answers about is this failure.
+            Ok(()) if ending != Ending::Proxy => flight.progress.ending = ending,
+            Ok(()) => {}
+            Err(_) => flight.progress.ending = Ending::Client,
+        }
+        silent
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
+        let Some(flight) = ctx else { return };
+        if error.is_none() && session.response_written().is_some() && flight.progress.ending == Ending::Proxy {
+            flight.progress.ending = Ending::Complete;
+        }
+        flight.end();
+    }
+
+    /// Failures are in the access log and in our own messages.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Self::CTX, _error: &Error) -> bool {
+        true
+    }
+}
+
+enum Turn {
+    /// A peer is named: `flight.attempts`.
+    Upstream,
+    /// An answer is settled: `flight.reply`.
+    Reply,
+}
+
+/// Lets the chain decide, from where it stands.
+async fn decide(head: &RequestHeader, flight: &mut Flight) -> Turn {
+    let request = view(head, flight.line.host.as_deref());
+    let answer = match flight.run.request(request, &flight.connection).await {
+        Ok(Decision::Upstream { peer, .. }) => {
+            flight.attempts = Some(Attempts::new(peer));
+            return Turn::Upstream;
+        }
+        Ok(Decision::Respond { response, .. }) => (*response).into(),
+        Ok(Decision::Tunnel { by, .. }) => {
+            tracing::error!(target: "lockgate::chain", plugin = by, "a tunnel was asked for a request that is not CONNECT");
+            Answer::page(StatusCode::INTERNAL_SERVER_ERROR, "This proxy is configured to tunnel what cannot be tunnelled.")
+        }
+        Ok(Decision::Exhausted) => {
+            tracing::error!(target: "lockgate::chain", route = &**flight.run.chain().name(), "no plugin of the chain ended the request");
+            Answer::page(StatusCode::INTERNAL_SERVER_ERROR, "No part of this proxy took the request.")
+        }
+        Err(broken) => {
+            flight.broken(&broken);
+            return Turn::Reply;
+        }
+    };
+    flight.reply = Some(Reply::Hooked(answer));
+    Turn::Reply
+}
+
+/// Writes the settled answer, through the response hooks unless one of them is to blame for it.
+async fn reply(session: &mut Session, flight: &mut Flight) -> pingora::Result<()> {
+    if let Some(Reply::Hooked(mut answer)) = flight.reply.take_if(|reply| matches!(reply, Reply::Hooked(_))) {
+        let request = view(session.req_header(), flight.line.host.as_deref());
+        match flight.run.response(request, &flight.connection, &mut answer).await {
+            Ok(()) => flight.reply = Some(Reply::Plain(answer)),
+            Err(broken) => flight.broken(&broken),
+        }
+    }
+    let Some(Reply::Plain(answer) | Reply::Hooked(answer)) = flight.reply.take() else { return Ok(()) };
+    if flight.shard.is_draining() {
+        session.set_keepalive(None);
+    }
+    flight.progress.status = Some(answer.status);
+    flight.progress.sent += write(session, answer).await?;
+    Ok(())
+}
+
+/// Writes an answer and returns how many bytes of body went out.
+async fn write(session: &mut Session, answer: Answer) -> pingora::Result<u64> {
+    let bodiless = matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let silent = bodiless || session.req_header().method == http::Method::HEAD;
+    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 3))?;
+    for (name, value) in &answer.headers {
+        head.append_header(name, value)?;
+    }
+    if !bodiless {
+        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
+    }
+    let silent = silent || answer.body.is_empty();
+    session.write_response_header(Box::new(head), silent).await?;
+    if silent {
+        session.as_mut().finish_body().await?;
+        return Ok(0);
+    }
+    let length = answer.body.len() as u64;
+    session.write_response_body(Some(answer.body), true).await?;
+    Ok(length)
+}
+
+/// Whose fault an error of pingora's is, and what the client is told.
+fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer>) {
+    use ErrorType::{ConnectTimedout, ConnectionClosed, ReadError, ReadTimedout, TLSHandshakeTimedout, WriteError, WriteTimedout};
+    let page = |status, reason| Some(Answer::page(status, reason));
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => {
+            (Ending::Upstream, page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."))
+        }
+        (ErrorSource::Upstream, _) => {
+            (Ending::Upstream, page(StatusCode::BAD_GATEWAY, "The server behind this proxy closed the connection or did not speak HTTP."))
+        }
+        // The clock of an upgrade request runs on the client's connection, but it waits for the upstream server.
+        (ErrorSource::Downstream, ReadError) if flight.watch.is_some() && is_timeout(error) => {
+            (Ending::Upstream, page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."))
+        }
+        (ErrorSource::Downstream, ReadTimedout) => {
+            (Ending::Client, page(StatusCode::REQUEST_TIMEOUT, "The rest of the request did not arrive in time."))
+        }
+        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => (Ending::Client, None),
+        (ErrorSource::Downstream, _) => (Ending::Client, page(StatusCode::BAD_REQUEST, "The request is malformed.")),
+        _ => (Ending::Proxy, page(StatusCode::INTERNAL_SERVER_ERROR, "The proxy failed.")),
+    }
+}
+
+fn is_timeout(error: &Error) -> bool {
+    let cause = error.cause.as_deref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut)
+}
+
+fn view<'a>(head: &'a RequestHeader, host: Option<&'a str>) -> Request<'a> {
+    Request { method: &head.method, uri: &head.uri, version: head.version, headers: &head.headers, host }
+}
+
+/// Makes pingora stop and ask `fail_to_proxy`, where the settled answer is written.
+fn refusal() -> Box<Error> {
+    Error::new_in(ErrorType::InternalError)
+}
+
+/// How long pingora reads the rest of a request body that nobody wants before it gives the connection up.
+const DRAIN_TIME: Duration = Duration::from_secs(2);

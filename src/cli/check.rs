@@ -1,0 +1,16 @@
+//! `lockgate check`: builds everything, starts nothing.
+
+use std::path::Path;
+
+use super::{Exit, report, run::load};
+
+pub(super) fn run(file: Option<&Path>) -> Exit {
+    match load(file) {
+        Ok(loaded) => {
+            let (listeners, routes) = (loaded.engine.listeners.len(), loaded.engine.routes.len());
+            report::line(format!("the configuration is good: {listeners} listener(s), {routes} route(s)"));
+            Exit::Success
+        }
+        Err(exit) => exit,
+    }
+}

@@ -1,0 +1,113 @@
+//! The configuration file: text to what the engine is started with.
+//!
+//! One run reports everything that is wrong with a file. Each section has a raw shape here, close to the text; what comes
+//! out is resolved.
+
+mod authenticator;
+mod listener;
+mod log;
+mod route;
+mod server;
+
+use std::{path::Path, sync::Arc};
+
+use authenticator_api::Authenticator;
+use plugin_api::{
+    Named, SharedStore,
+    config::{Problem, Problems, Source, did_you_mean, parse},
+};
+use proxy_core::Config;
+
+pub(crate) use self::log::Level;
+
+/// A configuration that can be started.
+pub(crate) struct Loaded {
+    /// For the engine.
+    pub(crate) engine: Config,
+    /// To be started before the engine and stopped after it.
+    pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
+    /// How long requests may take to finish after SIGTERM.
+    pub(crate) drain: std::time::Duration,
+    /// What the program says on standard error.
+    pub(crate) level: Level,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("cannot read {path}")]
+    Read { path: String, source: std::io::Error },
+    #[error("{0}")]
+    Problems(Problems),
+}
+
+/// The sections that a file may have.
+const SECTIONS: [&str; 5] = ["authenticator", "listener", "log", "route", "server"];
+
+/// Reads and builds a whole file. Starts nothing.
+pub(crate) fn load_file(path: &Path) -> Result<Loaded, LoadError> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let source = Source::new(name, String::from_utf8_lossy(error.as_bytes()).into_owned());
+            let mut problems = Problems::new(source);
+            problems.push(Problem::new(valid..valid + 1, "the file is not UTF-8"));
+            return Err(LoadError::Problems(problems));
+        }
+    };
+    load(Source::new(name, text)).map_err(LoadError::Problems)
+}
+
+/// Builds a configuration. Starts nothing.
+pub(crate) fn load(source: Source) -> Result<Loaded, Problems> {
+    let mut problems = Problems::new(source.clone());
+    let mut root = parse(&source, &mut problems);
+    let whole = root.span();
+    let spans = root.spans();
+
+    let server = server::build(root.take_table("server", &mut problems), &mut problems);
+    let log = log::build(root.take_table("log", &mut problems), &mut problems);
+    let listeners = listener::build(root.take_tables("listener", &mut problems), &mut problems);
+    let mut named = Named::default();
+    let authenticators =
+        authenticator::build(root.take_tables("authenticator", &mut problems), &mut named, &mut problems);
+    let names: Vec<_> = listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
+    let shared = SharedStore::default();
+    let has_routes = root.contains("route");
+    let routes =
+        route::build(root.take_tables("route", &mut problems), &names, &named, &shared, &mut problems);
+
+    for key in root.keys() {
+        let hint = did_you_mean(&key, &SECTIONS).unwrap_or_else(|| format!("sections: {}", SECTIONS.join(", ")));
+        problems.push(Problem::new(spans.of_key(&key), format!("unknown section or key `{key}`")).with_hint(hint));
+    }
+    if names.is_empty() && problems.is_empty() {
+        problems.push(
+            Problem::new(whole.clone(), "there is no listener")
+                .with_hint("add `[[listener]]` with `name = \"http\"` and `address = [\"0.0.0.0:80\", \"[::]:80\"]`"),
+        );
+    }
+    if !has_routes && problems.is_empty() {
+        problems.push(Problem::new(whole, "there is no route").with_hint(
+            "add `[[route]]` with `chain = [{ use = \"upstream\", servers = [\"127.0.0.1:8080\"] }]`",
+        ));
+    }
+    let loaded = server.zip(log).map(|(server, log)| Loaded {
+        engine: Config {
+            listeners,
+            routes,
+            trusted_proxies: server.trusted_proxies,
+            timeouts: server.timeouts,
+            limits: server.limits,
+            shards: server.shards,
+            log: log.access,
+        },
+        authenticators,
+        drain: server.drain,
+        level: log.level,
+    });
+    problems.or_ok(loaded)
+}

@@ -1,0 +1,74 @@
+//! `[server]`: what holds for the whole proxy.
+
+use std::num::NonZeroUsize;
+
+use plugin_api::{
+    config::{Duration, Problem, Problems, Table},
+    schemars::{self, JsonSchema},
+};
+use proxy_core::{Cidr, ClientTimeouts, HeadLimits};
+use serde::Deserialize;
+
+/// The resolved section.
+pub(super) struct Server {
+    pub(super) trusted_proxies: Vec<Cidr>,
+    pub(super) timeouts: ClientTimeouts,
+    pub(super) limits: HeadLimits,
+    pub(super) shards: NonZeroUsize,
+    pub(super) drain: std::time::Duration,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+struct Raw {
+    /// Threads that serve; one per CPU when absent.
+    shards: Option<NonZeroUsize>,
+    /// Peers whose forwarding headers are believed.
+    #[serde(default)]
+    trusted_proxies: Vec<String>,
+    /// For a whole request head.
+    head_timeout: Option<Duration>,
+    /// For the next request on a connection.
+    keep_alive_timeout: Option<Duration>,
+    /// For each read of a request body.
+    read_timeout: Option<Duration>,
+    /// For each write of a response.
+    write_timeout: Option<Duration>,
+    /// How long requests may take to finish after SIGTERM.
+    drain_timeout: Option<Duration>,
+    /// Bytes of a request head.
+    head_limit: Option<usize>,
+}
+
+pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option<Server> {
+    let spans = table.as_ref().map(Table::spans);
+    let raw = match table {
+        Some(table) => table.decode::<Raw>(problems)?,
+        None => Raw::default(),
+    };
+    let mut trusted_proxies = Vec::new();
+    for (index, text) in raw.trusted_proxies.iter().enumerate() {
+        match text.parse() {
+            Ok(range) => trusted_proxies.push(range),
+            Err(error) => {
+                let span = spans.as_ref().map(|spans| spans.of_index("trusted_proxies", index)).unwrap_or_default();
+                let hint = "write an address or a range such as \"10.0.0.0/8\"";
+                problems.push(Problem::new(span, format!("`{text}`: {error}")).with_hint(hint));
+            }
+        }
+    }
+    let defaults = ClientTimeouts::default();
+    let or = |given: Option<Duration>, default| given.map_or(default, |given: Duration| given.0);
+    let limits = HeadLimits::default();
+    Some(Server {
+        trusted_proxies,
+        timeouts: ClientTimeouts {
+            head: or(raw.head_timeout, defaults.head),
+            keep_alive: or(raw.keep_alive_timeout, defaults.keep_alive),
+            read: or(raw.read_timeout, defaults.read),
+            write: or(raw.write_timeout, defaults.write),
+        },
+        limits: HeadLimits { head: raw.head_limit.unwrap_or(limits.head), ..limits },
+        shards: raw.shards.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+        drain: or(raw.drain_timeout, std::time::Duration::from_secs(30)),
+    })
+}

@@ -1,0 +1,30 @@
+//! Real peers, network namespaces and a checking client for the integration tests and the demo.
+//!
+//! Every peer is a guard: started when its constructor returns, killed *and* waited for when it is dropped. Peers listen on
+//! free ports of the loopback addresses or inside a [`Network`] of namespaces, and none of them outlives the process that
+//! started it. A peer that does not start hands its own output back in the error.
+
+mod binary;
+mod netns;
+mod nginx;
+mod origin;
+mod pebble;
+mod place;
+mod process;
+mod raw;
+mod scratch;
+mod site;
+mod visitors;
+
+pub use binary::Lockgate;
+pub use netns::{Namespace, Network, NetworkError, collect_leftovers};
+pub use nginx::Nginx;
+pub use origin::Origin;
+pub use pebble::{Options as PebbleOptions, Pebble};
+pub use place::{Place, Reservation};
+pub use process::{Process, StartError, poll, require};
+pub use raw::{Connection, Response};
+pub use rustix::process::Signal;
+pub use scratch::scratch_dir;
+pub use site::Site;
+pub use visitors::{Phase, Report, Visitors};

@@ -1,0 +1,179 @@
+//! A real ACME server with its own name server: pebble and pebble-challtestsrv.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{Namespace, Place, Process, StartError, scratch_dir};
+
+/// A running ACME server whose certificates nobody else trusts. Every name resolves to one place.
+#[derive(Debug)]
+pub struct Pebble {
+    place: Place,
+    directory: TempDir,
+    acme: SocketAddr,
+    management: SocketAddr,
+    pebble: Process,
+    _names: Process,
+}
+
+/// What differs between tests.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the ACME server runs.
+    pub place: Place,
+    /// Where every name leads: the site that validations go to.
+    pub site: Place,
+    /// The port that validations go to.
+    pub http_port: u16,
+    /// Whether names have an IPv6 address too; pebble tries it first and alone.
+    pub ipv6: bool,
+    /// Percent of good nonces that are refused.
+    pub refused_nonces: u8,
+}
+
+impl Pebble {
+    /// On the loopback addresses; validations go to `http_port` there, by IPv4.
+    ///
+    /// # Errors
+    /// A program is missing or does not start.
+    pub fn start(http_port: u16) -> Result<Self, StartError> {
+        Self::with(Options { place: Place::Loopback, site: Place::Loopback, http_port, ipv6: false, refused_nonces: 0 })
+    }
+
+    /// In a namespace of its own; validations go to port 80 of `site`, by IPv6 and IPv4 names.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn in_network(authority: &Namespace, site: &Namespace, ipv6: bool) -> Result<Self, StartError> {
+        Self::with(Options { place: authority.into(), site: site.into(), http_port: 80, ipv6, refused_nonces: 5 })
+    }
+
+    /// As these options say.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn with(options: Options) -> Result<Self, StartError> {
+        let place = options.place.clone();
+        let failed = || StartError::prepare("a port");
+        let directory = scratch_dir().map_err(StartError::prepare("a directory"))?;
+        let ip = place.ipv4();
+        let [acme, management, dns, control] = [(); 4].map(|()| place.reserve(ip, 0));
+        let (acme, management) = (acme.map_err(failed())?, management.map_err(failed())?);
+        let (dns, control) = (dns.map_err(failed())?, control.map_err(failed())?);
+        make_certificates(directory.path(), &place).map_err(StartError::prepare("certificates"))?;
+        let config = json!({ "pebble": {
+            "listenAddress": acme.address().to_string(),
+            "managementListenAddress": management.address().to_string(),
+            "certificate": directory.path().join("server.pem"),
+            "privateKey": directory.path().join("server.key"),
+            "httpPort": options.http_port,
+            "tlsPort": 1,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": false,
+            "domainBlocklist": ["blocked.example"],
+            "certificateValidityPeriod": 7_776_000,
+        }});
+        let file = directory.path().join("pebble.json");
+        fs::write(&file, config.to_string()).map_err(StartError::prepare("pebble.json"))?;
+
+        let mut names = place.command("pebble-challtestsrv");
+        names.args(["-http01", "", "-https01", "", "-tlsalpn01", ""]);
+        names.args(["-management", &control.address().to_string(), "-dns01", &dns.address().to_string()]);
+        names.args(["-defaultIPv4", &options.site.ipv4().to_string()]);
+        names.args(["-defaultIPv6", &if options.ipv6 { options.site.ipv6().to_string() } else { String::new() }]);
+        let mut names = Process::spawn(&names)?;
+        names.wait_for_port(&place, control.address(), DEADLINE)?;
+
+        let mut pebble = place.command("pebble");
+        pebble.arg("-config").arg(&file).args(["-strict=true", "-dnsserver", &dns.address().to_string()]);
+        pebble.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_AUTHZREUSE", "0");
+        pebble.env("PEBBLE_WFE_NONCEREJECT", options.refused_nonces.to_string());
+        let mut pebble = Process::spawn(&pebble)?;
+        pebble.wait_for_port(&place, acme.address(), DEADLINE)?;
+        pebble.wait_for_port(&place, management.address(), DEADLINE)?;
+        Ok(Self {
+            place,
+            directory,
+            acme: acme.address(),
+            management: management.address(),
+            pebble,
+            _names: names,
+        })
+    }
+
+    /// The URL that ACME clients start with.
+    #[must_use]
+    pub fn directory_url(&self) -> String {
+        format!("https://{}/dir", self.acme)
+    }
+
+    /// Host and port of the ACME server.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.acme
+    }
+
+    /// The certificate that its TLS certificate is signed with.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// The root that issued certificates lead to, as PEM; another one at every start.
+    ///
+    /// # Errors
+    /// curl is missing or pebble does not answer.
+    pub fn issuer_root(&self) -> Result<String, StartError> {
+        let mut curl = self.place.command("curl");
+        curl.args(["-fsS", "--noproxy", "*", "--cacert"]).arg(self.ca_file()).arg(format!("https://{}/roots/0", self.management));
+        let mut curl = Process::spawn(&curl)?;
+        curl.wait_for_line("a certificate", DEADLINE, |line| line.contains("END CERTIFICATE"))?;
+        Ok(curl.output())
+    }
+
+    /// Everything the ACME server wrote.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.pebble.output()
+    }
+}
+
+fn make_certificates(directory: &Path, place: &Place) -> std::io::Result<()> {
+    let ca_key = KeyPair::generate().map_err(std::io::Error::other)?;
+    let mut ca = CertificateParams::new(Vec::new()).map_err(std::io::Error::other)?;
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "authority of a Lockgate test");
+    let ca_certificate = ca.self_signed(&ca_key).map_err(std::io::Error::other)?;
+    let key = KeyPair::generate().map_err(std::io::Error::other)?;
+    let mut server = CertificateParams::new(vec!["localhost".to_owned()]).map_err(std::io::Error::other)?;
+    server.distinguished_name.push(rcgen::DnType::CommonName, "pebble");
+    server.subject_alt_names.push(SanType::IpAddress(place.ipv4().into()));
+    server.subject_alt_names.push(SanType::IpAddress(place.ipv6().into()));
+    let issuer = Issuer::new(ca, ca_key);
+    let certificate = server.signed_by(&key, &issuer).map_err(std::io::Error::other)?;
+    fs::write(directory.join("ca.pem"), ca_certificate.pem())?;
+    fs::write(directory.join("server.pem"), certificate.pem())?;
+    fs::write(directory.join("server.key"), key.serialize_pem())
+}
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_serves_a_directory_and_a_root() {
+        let pebble = Pebble::start(1).unwrap();
+        assert!(pebble.issuer_root().unwrap().contains("BEGIN CERTIFICATE"));
+        assert!(pebble.directory_url().starts_with("https://127.0.0.1:"));
+    }
+}

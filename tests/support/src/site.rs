@@ -1,0 +1,58 @@
+//! What a server serves, so that a visitor can check every byte of every answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The contents of a site and where it is reached. [`crate::Nginx`] and [`crate::Origin`] describe themselves with it.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Addresses to visit; visitors take turns.
+    pub addresses: Vec<SocketAddr>,
+    /// Value of `Host`.
+    pub host: String,
+    /// A small page: path and body.
+    pub page: (String, Arc<[u8]>),
+    /// A large file: path and body.
+    pub download: (String, Arc<[u8]>),
+    /// Path that answers a POST with its body.
+    pub echo: String,
+    /// The server says in `x-served-at` which of its addresses the connection came to, and a visitor must find the one that
+    /// it dialled. Switch it off where a proxy dials another address on purpose.
+    pub served_at: bool,
+}
+
+/// Response header with the server's own address of the connection.
+pub(crate) const SERVED_AT: &str = "x-served-at";
+
+/// The page of every server here.
+pub(crate) const PAGE: &[u8] = b"<!doctype html><title>The site</title><p>Somebody is always at home.\n";
+
+/// Path of the large file.
+pub(crate) const DOWNLOAD_PATH: &str = "/big";
+
+impl Site {
+    pub(crate) fn new(addresses: Vec<SocketAddr>, host: &str, download: Arc<[u8]>) -> Self {
+        Self {
+            addresses,
+            host: host.to_owned(),
+            page: ("/".to_owned(), PAGE.into()),
+            download: (DOWNLOAD_PATH.to_owned(), download),
+            echo: "/echo".to_owned(),
+            served_at: true,
+        }
+    }
+
+    /// The same contents behind other addresses (a proxy's), which the server behind it does not see.
+    #[must_use]
+    pub fn behind(mut self, addresses: Vec<SocketAddr>) -> Self {
+        self.addresses = addresses;
+        self.served_at = false;
+        self
+    }
+}
+
+/// `length` bytes in which no two places look alike, so that a lost, doubled or moved piece is noticed.
+pub(crate) fn filler(length: usize) -> Arc<[u8]> {
+    let lines = (0_u64..).flat_map(|line| format!("{:016x}\n", line.wrapping_mul(0x9e37_79b9_7f4a_7c15)).into_bytes());
+    lines.take(length).collect::<Vec<u8>>().into()
+}

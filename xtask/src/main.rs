@@ -1,0 +1,21 @@
+//! Entry point of `cargo xtask`: sets the machine up, then tests, shows or measures Lockgate.
+
+mod install;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["setup"] => install::everything(install::TEST),
+        ["test"] => test::run(),
+        ["demo"] => steps::demo(),
+        _ => {
+            eprintln!("usage: cargo xtask demo | test | setup");
+            ExitCode::from(64)
+        }
+    }
+}

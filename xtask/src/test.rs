@@ -1,0 +1,42 @@
+//! `cargo xtask test`: everything that must hold before a change lands.
+
+use std::process::{Command, ExitCode};
+
+use crate::{
+    install,
+    steps::{privileged, step, summary},
+};
+
+/// Runs every check and reports all failures.
+pub fn run() -> ExitCode {
+    if let Err(message) = install::ensure(install::TEST) {
+        eprintln!("xtask: {message}");
+        return ExitCode::FAILURE;
+    }
+    let cargo = |arguments: &str| {
+        let mut command = Command::new("cargo");
+        command.args(arguments.split(' '));
+        command
+    };
+    let mut done = vec![
+        step("formatting", &mut cargo("fmt --all --check")),
+        step("lints", &mut cargo("clippy --workspace --all-targets --all-features -- -D warnings")),
+        step(
+            "documentation",
+            cargo("doc --workspace --no-deps --document-private-items --all-features").env("RUSTDOCFLAGS", "-D warnings"),
+        ),
+    ];
+    let mut licences = cargo("deny --all-features check bans licenses sources");
+    if install::is_there("cargo-deny") || has_deny() {
+        done.push(step("dependencies", &mut licences));
+    }
+    // Network namespaces need root. One test binary runs at a time; within it tests run side by side.
+    let mut tests = privileged("cargo");
+    tests.args(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    done.push(step("tests", &mut tests));
+    summary(&done)
+}
+
+fn has_deny() -> bool {
+    Command::new("cargo").args(["deny", "--version"]).output().is_ok_and(|output| output.status.success())
+}
