@@ -1,1 +1,26 @@
-//! Obtains certificates by ACME and stores them in certbot's layout.
+//! Certificates by ACME (RFC 8555), stored in certbot's layout.
+//!
+//! [`obtain`] runs one order against a certificate authority; an [`Authenticator`](authenticator_api::Authenticator) answers
+//! its challenges. A [`Store`] keeps accounts and certificates below one directory:
+//!
+//! ```text
+//! accounts/<host>/<path>/lockgate/credentials.json   0600   one account for each authority
+//! archive/NAME/{cert,chain,fullchain,privkey}N.pem          every version; private keys 0600
+//! live/NAME/{cert,chain,fullchain,privkey}.pem              relative links to one version
+//! renewal/NAME.conf                                         how it was obtained
+//! ```
+//!
+//! A file is complete and on disk before anything points to it, so a crash at any moment leaves certificates that load.
+
+mod account;
+mod client;
+mod issued;
+mod lock;
+mod obtain;
+mod store;
+
+pub use client::{Client, TransportError};
+pub use issued::{IssuedError, Names};
+pub use lock::{Lock, LockError};
+pub use obtain::{Blame, BoxError, ChallengeFailure, ObtainError, Observer, Obtained, Presented, Progress, Request, obtain};
+pub use store::{Lineage, Renewal, Saved, Store, StoreError};

@@ -1,0 +1,92 @@
+//! What a certificate says, and whether it is the one that was asked for.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+use authenticator_api::DomainName;
+use rcgen::{KeyPair, PublicKeyData as _};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+/// The names of a certificate.
+pub type Names = BTreeSet<DomainName>;
+
+/// A certificate with what leads from it to a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) chain: String,
+    pub(crate) names: Names,
+    pub(crate) not_before: SystemTime,
+    pub(crate) not_after: SystemTime,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IssuedError {
+    /// It is not PEM, or not a certificate.
+    #[error("it is no certificate chain in PEM")]
+    Unreadable,
+    /// The key is another one's.
+    #[error("it is not for our private key")]
+    OtherKey,
+    /// The private key cannot be read.
+    #[error("the private key cannot be read")]
+    Key,
+    /// A name is missing.
+    #[error("it does not name {name}")]
+    MissingName {
+        /// The name.
+        name: DomainName,
+    },
+}
+
+impl Issued {
+    /// Reads a chain, leaf first, and checks that its leaf is for this key (PKCS #8 or SEC 1, PEM).
+    pub(crate) fn read(fullchain: &str, key: &str) -> Result<Self, IssuedError> {
+        let end = "-----END CERTIFICATE-----";
+        let split = fullchain.find(end).map(|at| at + end.len()).ok_or(IssuedError::Unreadable)?;
+        let (certificate, chain) = fullchain.split_at(split);
+        for der in CertificateDer::pem_slice_iter(chain.as_bytes()) {
+            der.map_err(|_| IssuedError::Unreadable)?;
+        }
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| IssuedError::Unreadable)?;
+        let (_, leaf) = X509Certificate::from_der(&der).map_err(|_| IssuedError::Unreadable)?;
+        let public = public_key(key)?;
+        if leaf.public_key().raw != public {
+            return Err(IssuedError::OtherKey);
+        }
+        let alternative = leaf.subject_alternative_name().map_err(|_| IssuedError::Unreadable)?;
+        let general = alternative.iter().flat_map(|extension| &extension.value.general_names);
+        let names = general.filter_map(|name| match name {
+            GeneralName::DNSName(name) => DomainName::parse(name).ok(),
+            _ => None,
+        });
+        let moment = |time: x509_parser::time::ASN1Time| {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+        };
+        Ok(Self {
+            names: names.collect(),
+            not_before: moment(leaf.validity().not_before),
+            not_after: moment(leaf.validity().not_after),
+            certificate: format!("{}\n", certificate.trim()),
+            chain: format!("{}\n", chain.trim()),
+        })
+    }
+
+    /// Checks that every one of these names is in it.
+    pub(crate) fn covers<'n>(&self, names: impl IntoIterator<Item = &'n DomainName>) -> Result<(), IssuedError> {
+        match names.into_iter().find(|name| !self.names.contains(*name)) {
+            Some(name) => Err(IssuedError::MissingName { name: name.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The public key (SubjectPublicKeyInfo) of a private one. Keys that rcgen with ring cannot load, such as some RSA ones,
+/// count as unreadable.
+fn public_key(pem: &str) -> Result<Vec<u8>, IssuedError> {
+    KeyPair::from_pem(pem).map(|pair| pair.subject_public_key_info()).map_err(|_| IssuedError::Key)
+}

@@ -1,0 +1,193 @@
+//! Why there is no certificate.
+
+use std::path::PathBuf;
+
+use authenticator_api::DomainName;
+
+use super::BoxError;
+use crate::{IssuedError, StoreError, TransportError};
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum ObtainError {
+    /// No name was given.
+    #[error("a certificate needs a name")]
+    NoDomain,
+    /// Storage does not do as asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored account cannot be read.
+    #[error("the account in {path} cannot be used", path = path.display())]
+    Account {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// The operator has not agreed to the authority's terms.
+    #[error("the certificate authority wants agreement to its terms: {url}")]
+    Terms {
+        /// Where they are.
+        url: String,
+    },
+    /// The authority cannot be talked to.
+    #[error("the certificate authority cannot be reached")]
+    Transport {
+        /// What happened.
+        source: TransportError,
+    },
+    /// The authority refused a request.
+    #[error("the certificate authority refuses to {action}: {detail} ({kind})")]
+    Refused {
+        /// What was asked.
+        action: &'static str,
+        /// The problem type (RFC 8555 §6.7), without its common beginning.
+        kind: String,
+        /// What it says.
+        detail: String,
+    },
+    /// The authority did something that ACME does not have.
+    #[error("cannot {action}")]
+    Protocol {
+        /// What was asked.
+        action: &'static str,
+        /// What happened.
+        source: instant_acme::Error,
+    },
+    /// The authority offers no HTTP-01 challenge for a name.
+    #[error("the certificate authority offers no http-01 challenge for {domain}")]
+    NoChallenge {
+        /// The name.
+        domain: DomainName,
+    },
+    /// A challenge cannot be answered.
+    #[error("cannot present the challenge for {domain}")]
+    Present {
+        /// The name.
+        domain: DomainName,
+        /// What the authenticator said.
+        source: authenticator_api::Error,
+    },
+    /// What validation needs could not be prepared.
+    #[error("cannot prepare for the certificate authority's visit")]
+    Prepare {
+        /// Why not.
+        source: BoxError,
+    },
+    /// The authority came and was not convinced.
+    #[error("{}", sentences(failures))]
+    Validation {
+        /// Each name that failed.
+        failures: Vec<ChallengeFailure>,
+    },
+    /// The authority did not come to an end.
+    #[error("the certificate authority did not {action} within {seconds} s")]
+    TimedOut {
+        /// What it was to do.
+        action: &'static str,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A key or a request could not be made.
+    #[error("cannot make a key and a certificate request")]
+    Key {
+        /// Why not.
+        source: rcgen::Error,
+    },
+    /// The certificate is not the one that was ordered.
+    #[error("the certificate authority's certificate cannot be used")]
+    Issued {
+        /// Why not.
+        #[from]
+        source: IssuedError,
+    },
+    /// The process is ending.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A name that was not proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChallengeFailure {
+    /// The name.
+    pub domain: String,
+    /// The kind of challenge.
+    pub challenge: &'static str,
+    /// The problem type, without its common beginning.
+    pub kind: String,
+    /// What the authority says.
+    pub detail: String,
+}
+
+/// Who can do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The operator: arguments or configuration.
+    Configuration,
+    /// This machine's storage.
+    Storage,
+    /// The network between us and the authority.
+    Network,
+    /// The authority.
+    Authority,
+    /// Whoever runs the name: DNS, or what answers on port 80.
+    Domain,
+}
+
+impl ObtainError {
+    /// Who can do something about it.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::NoDomain | Self::Terms { .. } | Self::Present { .. } | Self::Prepare { .. } => Blame::Configuration,
+            Self::Store(_) | Self::Account { .. } => Blame::Storage,
+            Self::Transport { .. } => Blame::Network,
+            Self::Validation { .. } => Blame::Domain,
+            Self::Refused { kind, .. } if kind == "rejectedIdentifier" || kind == "caa" => Blame::Domain,
+            _ => Blame::Authority,
+        }
+    }
+
+    /// Whether trying again without a change is useless.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Refused { kind, .. } => !matches!(kind.as_str(), "rateLimited" | "serverInternal" | "badNonce"),
+            Self::NoDomain | Self::Terms { .. } | Self::NoChallenge { .. } | Self::Account { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// For `map_err` on a call of the ACME library.
+    pub(crate) fn acme(action: &'static str) -> impl FnOnce(instant_acme::Error) -> Self {
+        move |error| match error {
+            instant_acme::Error::Api(problem) => {
+                let (kind, detail) = told(&problem);
+                let parts = problem.subproblems.iter().filter_map(|part| part.detail.as_deref());
+                let detail = std::iter::once(detail.as_str()).chain(parts).collect::<Vec<_>>().join("; ");
+                Self::Refused { action, kind, detail }
+            }
+            instant_acme::Error::Other(other) => match other.downcast::<TransportError>() {
+                Ok(source) => Self::Transport { source: *source },
+                Err(other) => Self::Protocol { action, source: instant_acme::Error::Other(other) },
+            },
+            source => Self::Protocol { action, source },
+        }
+    }
+}
+
+/// Type and detail of a problem document.
+pub(super) fn told(problem: &instant_acme::Problem) -> (String, String) {
+    let kind = problem.r#type.as_deref().unwrap_or("no type");
+    let kind = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
+    (kind.to_owned(), problem.detail.clone().unwrap_or_else(|| "no detail".to_owned()))
+}
+
+fn sentences(failures: &[ChallengeFailure]) -> String {
+    let one = |failure: &ChallengeFailure| {
+        format!(
+            "{}: the {} challenge failed: {} ({})",
+            failure.domain, failure.challenge, failure.detail, failure.kind
+        )
+    };
+    failures.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+

@@ -1,0 +1,253 @@
+//! Accounts and certificates on disk, in certbot's layout.
+
+mod durable;
+mod renewal;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+pub use renewal::Renewal;
+
+use crate::issued::{Issued, Names};
+
+/// A storage directory.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// The certificates of one name, and the version in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// Its name: that of its files.
+    pub name: String,
+    /// The number of the version in use.
+    pub version: u32,
+    /// The names in the certificate.
+    pub names: Names,
+    /// The first moment at which it is valid.
+    pub not_before: SystemTime,
+    /// The last one.
+    pub not_after: SystemTime,
+}
+
+/// Where a certificate was saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The lineage.
+    pub lineage: Lineage,
+    /// The directory with the links, `live/NAME`.
+    pub live: PathBuf,
+}
+
+/// Why storage does not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}", path = path.display())]
+pub struct StoreError {
+    /// What was tried.
+    pub action: &'static str,
+    /// Where.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// The files of a version.
+const KINDS: [&str; 4] = ["privkey", "cert", "chain", "fullchain"];
+
+impl Store {
+    /// Opens a directory, making it and its parts where they are missing, and tries whether it can be written: a
+    /// certificate that was issued and cannot be saved counts against the authority's limits all the same.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be made or written.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let store = Self { root: root.to_owned() };
+        durable::make_directory(root, 0o755)?;
+        for (part, mode) in [("accounts", 0o700), ("archive", 0o700), ("live", 0o700), ("renewal", 0o755)] {
+            durable::make_directory(&root.join(part), mode)?;
+        }
+        durable::collect(&root.join("renewal"));
+        let trial = root.join("archive").join(".lockgate-trial");
+        // As large as a certificate with its chain and key: a full disk takes small files for longer.
+        durable::write(&trial, &[b'\n'; 32 * 1024], 0o600)?;
+        fs::remove_file(&trial).map_err(|source| StoreError { action: "remove", path: trial, source })?;
+        let readme = root.join("live/README");
+        if !readme.exists() {
+            durable::write(&readme, LIVE_README.as_bytes(), 0o644)?;
+        }
+        Ok(store)
+    }
+
+    /// The stored account for a directory URL.
+    pub(crate) fn account(&self, directory: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.account_file(directory);
+        match fs::read(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError { action: "read", path, source }),
+        }
+    }
+
+    pub(crate) fn save_account(&self, directory: &str, text: &[u8]) -> Result<(), StoreError> {
+        let path = self.account_file(directory);
+        let mut missing: Vec<_> = path.ancestors().skip(1).take_while(|ancestor| !ancestor.exists()).collect();
+        missing.reverse();
+        for directory in missing {
+            durable::make_directory(directory, 0o700)?;
+        }
+        durable::write(&path, text, 0o600)
+    }
+
+    /// Where the account for a directory URL is kept.
+    pub(crate) fn account_file(&self, directory: &str) -> PathBuf {
+        let url = directory.split_once("://").map_or(directory, |(_, rest)| rest);
+        let mut path = self.root.join("accounts");
+        path.extend(url.split('/').filter(|part| !part.is_empty() && *part != "." && *part != ".."));
+        path.join("lockgate").join("credentials.json")
+    }
+
+    /// The name for a certificate with these names: that of the lineage with exactly these, else the first name, with a
+    /// number when a lineage with other names has it.
+    pub fn name_for(&self, first: &str, names: &Names) -> String {
+        let listed = fs::read_dir(self.root.join("renewal")).into_iter().flatten().flatten();
+        let mut existing: Vec<String> = listed
+            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".conf")?.to_owned()))
+            .collect();
+        existing.sort();
+        if let Some(same) = existing.iter().find(|name| self.load(name).is_some_and(|lineage| lineage.names == *names)) {
+            return same.clone();
+        }
+        let is_taken = |name: &str| existing.iter().any(|taken| taken == name) || self.root.join("archive").join(name).exists();
+        // A lineage that never got complete is nobody's: its name is free again.
+        let is_empty = |name: &str| self.load(name).is_none() && !existing.iter().any(|taken| taken == name);
+        let mut candidate = first.to_owned();
+        let mut number = 0;
+        while is_taken(&candidate) && !is_empty(&candidate) {
+            number += 1;
+            candidate = format!("{first}-{number:04}");
+        }
+        candidate
+    }
+
+    /// The version in use, as the links say; where they do not lead to one complete version, the newest that is complete.
+    pub fn load(&self, name: &str) -> Option<Lineage> {
+        let version = self.linked(name).into_iter().chain(self.versions(name).into_iter().rev());
+        version.into_iter().find_map(|version| self.read(name, version))
+    }
+
+    /// Saves a new version, and lets the links lead to it. After a crash in the middle either the old or the new version
+    /// loads, and saving again goes on.
+    ///
+    /// # Errors
+    ///
+    /// The system's, with the path.
+    pub(crate) fn save(&self, name: &str, issued: &Issued, key: &str, renewal: &Renewal) -> Result<Saved, StoreError> {
+        let (archive, live) = (self.root.join("archive").join(name), self.root.join("live").join(name));
+        durable::make_directory(&archive, 0o755)?;
+        durable::make_directory(&live, 0o755)?;
+        durable::collect(&archive);
+        durable::collect(&live);
+        let version = self.versions(name).last().map_or(1, |last| last + 1);
+        let fullchain = format!("{}{}", issued.certificate, issued.chain);
+        for kind in KINDS {
+            let (text, mode) = match kind {
+                "privkey" => (key, 0o600),
+                "cert" => (issued.certificate.as_str(), 0o644),
+                "chain" => (issued.chain.as_str(), 0o644),
+                _ => (fullchain.as_str(), 0o644),
+            };
+            durable::write(&archive.join(format!("{kind}{version}.pem")), text.as_bytes(), mode)?;
+        }
+        let readme = live.join("README");
+        if !readme.exists() {
+            durable::write(&readme, LINEAGE_README.as_bytes(), 0o644)?;
+        }
+        let conf = self.root.join("renewal").join(format!("{name}.conf"));
+        let old = fs::read_to_string(&conf).unwrap_or_default();
+        durable::write(&conf, renewal.written_into(&old, &self.root, name).as_bytes(), 0o644)?;
+        for kind in KINDS {
+            let target = PathBuf::from(format!("../../archive/{name}/{kind}{version}.pem"));
+            durable::link(&live.join(format!("{kind}.pem")), &target)?;
+        }
+        let lineage = Lineage {
+            name: name.to_owned(),
+            version,
+            names: issued.names.clone(),
+            not_before: issued.not_before,
+            not_after: issued.not_after,
+        };
+        Ok(Saved { lineage, live })
+    }
+
+    /// The version that all four links lead to.
+    fn linked(&self, name: &str) -> Option<u32> {
+        let live = self.root.join("live").join(name);
+        let mut versions = KINDS.into_iter().map(|kind| {
+            let target = fs::read_link(live.join(format!("{kind}.pem"))).ok()?;
+            number_of(target.file_name()?.to_str()?, kind)
+        });
+        let first = versions.next()??;
+        versions.all(|version| version == Some(first)).then_some(first)
+    }
+
+    /// The numbers of all versions of which there is any file, in order.
+    fn versions(&self, name: &str) -> Vec<u32> {
+        let files = fs::read_dir(self.root.join("archive").join(name)).into_iter().flatten().flatten();
+        let number = |entry: fs::DirEntry| {
+            let file = entry.file_name();
+            KINDS.into_iter().find_map(|kind| number_of(file.to_str()?, kind))
+        };
+        let mut versions: Vec<u32> = files.filter_map(number).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions
+    }
+
+    /// A version, when it is complete and its key fits.
+    fn read(&self, name: &str, version: u32) -> Option<Lineage> {
+        let file = |kind: &str| {
+            fs::read_to_string(self.root.join("archive").join(name).join(format!("{kind}{version}.pem"))).ok()
+        };
+        let issued = Issued::read(&file("fullchain")?, &file("privkey")?).ok()?;
+        if file("cert")?.trim() != issued.certificate.trim() || file("chain")?.trim() != issued.chain.trim() {
+            return None;
+        }
+        let Issued { names, not_before, not_after, .. } = issued;
+        Some(Lineage { name: name.to_owned(), version, names, not_before, not_after })
+    }
+}
+
+impl Lineage {
+    /// Whether it is time for a new one: a third of its life is left, or half when it lives for less than ten days.
+    pub fn is_due(&self, now: SystemTime) -> bool {
+        let Ok(life) = self.not_after.duration_since(self.not_before) else { return true };
+        let left = self.not_after.duration_since(now).unwrap_or_default();
+        left <= if life < 10 * DAY { life / 2 } else { life / 3 }
+    }
+}
+
+fn number_of(file: &str, kind: &str) -> Option<u32> {
+    file.strip_prefix(kind)?.strip_suffix(".pem")?.parse().ok()
+}
+
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+const LIVE_README: &str = "\
+Each directory here belongs to one certificate and holds links to its newest version.\n\
+Programs should read the files through these links. Do not move or rename anything:\n\
+Lockgate and certbot find certificates by these names.\n";
+
+const LINEAGE_README: &str = "\
+privkey.pem    the private key; keep it secret\n\
+fullchain.pem  the certificate and what leads to its root; most servers want this one\n\
+cert.pem       the certificate alone\n\
+chain.pem      what leads from the certificate to its root\n\n\
+These are links. Lockgate lets them lead to a new version after each renewal.\n";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Writes that survive a crash: what has a name is complete and on disk.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+};
+
+use super::StoreError;
+
+/// Makes a directory with this mode when it is missing; its parents must exist, but for the storage directory itself.
+pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), StoreError> {
+    let failed = |source| StoreError { action: "make the directory", path: path.to_owned(), source };
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
+        make_directory(parent, 0o755)?;
+    }
+    fs::DirBuilder::new().mode(mode).create(path).map_err(failed)?;
+    // Whatever the umask says.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    sync_directory_of(path)
+}
+
+/// Replaces a file. It never exists with less than its whole contents, nor readable for others before its mode is set.
+pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    let failed = |source| StoreError { action: "write", path: path.to_owned(), source };
+    let draft = draft_of(path);
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    })();
+    if let Err(error) = written {
+        let _ = fs::remove_file(&draft);
+        return Err(failed(error));
+    }
+    sync_directory_of(path)
+}
+
+/// Lets a link lead elsewhere, in one step.
+pub(super) fn link(path: &Path, target: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError { action: "link", path: path.to_owned(), source };
+    let draft = draft_of(path);
+    if let Err(error) = symlink(target, &draft).and_then(|()| fs::rename(&draft, path)) {
+        let _ = fs::remove_file(&draft);
+        return Err(failed(error));
+    }
+    sync_directory_of(path)
+}
+
+/// Removes drafts that a killed run left behind. The caller holds the lock, so nobody is writing one.
+pub(super) fn collect(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(DRAFT)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn draft_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{DRAFT}{}-{name}", std::process::id()))
+}
+
+/// A name is on disk when its directory is.
+fn sync_directory_of(path: &Path) -> Result<(), StoreError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = File::open(parent).and_then(|directory| directory.sync_all());
+    // Some file systems have no such thing for directories (fsync(2), EINVAL).
+    match synced {
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+            Err(StoreError { action: "sync", path: parent.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+const DRAFT: &str = ".lockgate-draft-";
