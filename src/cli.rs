@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod cert;
 mod check;
 mod plugins;
 mod report;
@@ -23,6 +24,9 @@ enum Command {
     Run(FileArguments),
     /// Build everything and start nothing; report every error with file, line and column.
     Check(FileArguments),
+    /// Certificates.
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// List the plugins and authenticators that are compiled in, with their keys.
     Plugins,
 }
@@ -74,6 +78,7 @@ pub(crate) fn run() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(arguments.config.as_deref()),
         Command::Check(arguments) => check::run(arguments.config.as_deref()),
+        Command::Cert(command) => cert::run(&command),
         Command::Plugins => plugins::run(),
     }
     .into()

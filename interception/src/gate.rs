@@ -1,261 +1,289 @@
-//! The gate and its states.
+//! The gate: opening, what can be asked of it while it is open, and closing in order.
 
-use std::{io, time::Duration};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
 
-use tokio::{sync::watch, time::Instant};
+use crate::nft::{self, Holder, TableError};
+use crate::privileges::{self, Capability};
+use crate::rules::{self, Method, RuleCount, RuleSet, Shape, TABLE};
+use crate::tail;
 
-use crate::{
-    nft::{self, Listing, Owner},
-    privileges::{self, Capability},
-    rules::{self, Method, Plan},
-};
-
-/// An open gate. Dropping it closes it at once: the kernel drops the table when the child that owns it is killed.
+/// An open gate: new connections to the port reach the listener instead of the application.
 ///
-/// The order of a good end is [`stop_intercepting`](Self::stop_intercepting), then draining the listener, then
-/// [`close`](Self::close): connections that NAT brought in hang when their table goes.
+/// Order of use: [`open`](Self::open), [`stop_intercepting`](Self::stop_intercepting), drain what came through,
+/// [`close`](Self::close). Dropping it at any time kills the process that holds the table, and the kernel drops the
+/// table: new connections reach the application, but connections that a NAT redirect led here hang. Those that TPROXY
+/// led here do not notice.
 #[derive(Debug)]
 pub struct Gate {
-    owner: Option<Owner>,
-    method: Method,
+    holder: Holder,
+    nft: PathBuf,
+    rules: RuleSet,
     refused: Option<String>,
+    stopped: bool,
+}
+
+/// Which port to intercept, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The TCP port whose new connections are intercepted, on all addresses of this host, IPv4 and IPv6.
+    pub port: u16,
+    /// The port of our listeners, bound to the wildcard addresses before the gate opens. It must not be reachable by
+    /// anything else that matters: a NAT redirect needs it open in the host's own firewall.
+    pub listener_port: u16,
+    /// How.
+    pub method: Preference,
+    /// The `nft` program; `None` searches `PATH` and the directories of system programs.
+    pub nft: Option<PathBuf>,
+}
+
+/// Which method to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Preference {
+    /// TPROXY, or the NAT redirect where the kernel refuses TPROXY.
+    #[default]
+    Auto,
+    /// This one or none. A caller whose [`probe`](crate::probe()) does not come through with TPROXY, as when a container
+    /// engine publishes the port, tries again with the redirect.
+    Only(Method),
 }
 
 /// Why the gate did not open. Nothing was changed, or what was changed is undone.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
-    /// The program that speaks to the kernel is not installed.
-    #[error("the program `nft` is not installed")]
-    NoNft,
-    /// This process may not change the firewall.
-    #[error("the capability {capability} is missing")]
-    MissingCapability {
-        /// Which one.
-        capability: Capability,
-    },
-    /// Somebody else has a table of our name.
-    #[error("the nftables table `inet {table}` exists already", table = rules::TABLE)]
-    TableExists,
-    /// The listener would intercept itself.
-    #[error("the gate leads port {port} to another port, not to itself")]
+    /// Port 0 can not be intercepted.
+    #[error("port 0 cannot be intercepted, nor listened on")]
+    PortZero,
+    /// The listener would be intercepted itself.
+    #[error("port {port} is both the intercepted port and the listener's")]
     SamePort {
         /// The port.
         port: u16,
     },
-    /// The kernel refused.
-    #[error("the kernel refuses: {message}")]
-    Refused {
-        /// What `nft` said.
-        message: String,
+    /// There is no `nft` program.
+    #[error("the nft program is missing")]
+    NftMissing,
+    /// A privilege is missing.
+    #[error("{capability} is missing")]
+    MissingCapability {
+        /// Which.
+        capability: Capability,
     },
-    /// `nft` did not do its work in time.
-    #[error("`nft` did not answer within {DEADLINE:?}")]
-    TimedOut,
-    /// `nft` cannot be run.
-    #[error("cannot run `nft`")]
-    Run {
-        /// What the system said.
-        source: io::Error,
+    /// A table of the gate's name exists.
+    #[error("the nftables table inet {TABLE} exists already{}", if *.owned { ", held by a running process" } else { "" })]
+    TableExists {
+        /// Whether a live process holds it, so another gate is open.
+        owned: bool,
     },
+    /// The kernel accepts no method.
+    #[error("the kernel accepted no method of interception: {}", tried(.attempts))]
+    NoMethod {
+        /// What was tried, with what nft said.
+        attempts: Vec<(Method, String)>,
+    },
+    /// A step failed.
+    #[error("the interception table could not be set up")]
+    Table(#[from] TableError),
 }
 
-/// Why the gate did not do as asked after it was open.
-#[derive(Debug, thiserror::Error)]
-pub enum GateError {
-    /// The child that owns the table has ended, and the table with it.
-    #[error("the process that held the gate open has ended; visitors reach the application directly")]
-    Died,
-    /// `nft` complained.
-    #[error("nft: {message}")]
-    Refused {
-        /// What it said.
-        message: String,
-    },
-    /// `nft` did not do its work in time.
-    #[error("`nft` did not answer within {DEADLINE:?}")]
-    TimedOut,
-    /// `nft` cannot be run.
-    #[error("cannot run `nft`")]
-    Run {
-        /// What the system said.
-        source: io::Error,
-    },
-}
+impl Plan {
+    /// Intercepts `port` for listeners on `listener_port` with the first method that works.
+    pub fn new(port: u16, listener_port: u16) -> Self {
+        Self { port, listener_port, method: Preference::Auto, nft: None }
+    }
 
-impl OpenError {
-    /// What the operator can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NoNft => Some("install it: apt-get install nftables"),
-            Self::MissingCapability { .. } => {
-                Some("run as root, or give the program the capability: setcap cap_net_admin,cap_net_bind_service=ep …")
-            }
-            Self::TableExists => Some(
-                "another `lockgate cert obtain` is running, or the table is somebody else's: `nft list table inet lockgate`",
-            ),
-            Self::Refused { .. } => Some("the kernel needs nf_tables with tproxy or nat support (modprobe nft_tproxy nft_nat)"),
-            _ => None,
+    fn check(&self) -> Result<(), OpenError> {
+        match (self.port, self.listener_port) {
+            (0, _) | (_, 0) => Err(OpenError::PortZero),
+            (port, listener_port) if port == listener_port => Err(OpenError::SamePort { port }),
+            _ => Ok(()),
+        }
+    }
+
+    fn methods(&self) -> &'static [Method] {
+        match self.method {
+            Preference::Auto => &[Method::Tproxy, Method::Redirect],
+            Preference::Only(Method::Tproxy) => &[Method::Tproxy],
+            Preference::Only(Method::Redirect) => &[Method::Redirect],
         }
     }
 }
 
 impl Gate {
-    /// Opens the gate. When it returns, new connections to the port from other machines reach the listener, which must be
-    /// listening already.
+    /// Opens the gate. When this returns, new connections reach the listener.
+    ///
+    /// Needs a tokio runtime with I/O and time enabled. If the future is dropped, nothing is left.
     ///
     /// # Errors
-    ///
-    /// See [`OpenError`].
+    /// See [`OpenError`]; each has a [`hint`](OpenError::hint).
     pub async fn open(plan: Plan) -> Result<Self, OpenError> {
-        if plan.port == plan.listener_port {
-            return Err(OpenError::SamePort { port: plan.port });
-        }
-        if let Some(capability) = privileges::missing(&[Capability::NetAdmin]).into_iter().next() {
+        plan.check()?;
+        let path = std::env::var_os("PATH");
+        let nft = nft::find(plan.nft.as_deref(), path.as_deref()).ok_or(OpenError::NftMissing)?;
+        if let Some(&capability) = privileges::missing(&[Capability::NetAdmin]).first() {
             return Err(OpenError::MissingCapability { capability });
         }
-        if list().await?.is_some() {
-            return Err(OpenError::TableExists);
-        }
-        let mut owner = Owner::start().map_err(run_failed)?;
-        say(&mut owner, &rules::create_table()).await?;
-        reach(&owner, |listing| listing.is_some()).await?;
-        let mut refused = None;
-        let methods = plan.method.map_or(vec![Method::Tproxy, Method::Redirect], |method| vec![method]);
-        for (index, method) in methods.iter().copied().enumerate() {
-            match install(&mut owner, &plan, method).await {
-                Ok(()) => return Ok(Self { owner: Some(owner), method, refused }),
-                Err(OpenError::Refused { message }) if index + 1 < methods.len() => {
-                    for line in rules::delete_chains(method) {
-                        say(&mut owner, &line).await?;
-                    }
-                    owner.complaint();
-                    refused = Some(message);
-                }
-                Err(error) => return Err(error),
+        refuse_existing(&nft).await?;
+        let mut holder = Holder::start(&nft)?;
+        match install(&mut holder, &nft, &plan).await {
+            Ok((rules, refused)) => {
+                let Plan { port, listener_port, .. } = plan;
+                tracing::info!(method = %rules.method, port, listener_port, holder = holder.pid(), "gate open");
+                Ok(Self { holder, nft, rules, refused, stopped: false })
+            }
+            Err(error) => {
+                holder.end().await;
+                Err(error)
             }
         }
-        Err(OpenError::Refused { message: refused.unwrap_or_default() })
     }
 
-    /// How packets are led.
+    /// How connections are led to the listener.
     pub fn method(&self) -> Method {
-        self.method
+        self.rules.method
     }
 
-    /// Why TPROXY was not used, when it was tried.
-    pub fn refused(&self) -> Option<&str> {
+    /// Why TPROXY was not used, when the redirect is the fallback: what nft said.
+    pub fn fallback_reason(&self) -> Option<&str> {
         self.refused.as_deref()
     }
 
-    /// Ready when the child that owns the table has ended although nobody asked it to.
-    pub fn died(&self) -> impl Future<Output = ()> + Send + use<> {
-        let ended = self.owner.as_ref().map(Owner::ended);
-        async move {
-            match ended {
-                Some(mut ended) => {
-                    let _ = ended.wait_for(|ended| *ended).await;
-                }
-                None => std::future::pending().await,
-            }
-        }
+    /// The process that holds the table.
+    pub fn holder_pid(&self) -> Option<u32> {
+        self.holder.pid()
     }
 
-    /// Opening packets that were led to the listener: of visitors, and of probes.
+    /// Resolves when the process that holds the table has ended, which closes the gate: abort, and say so. It resolves
+    /// after [`close`](Self::close) as well, so stop waiting before closing.
+    pub fn died(&self) -> impl Future<Output = Option<ExitStatus>> + Send + use<> {
+        self.holder.ended()
+    }
+
+    /// What the rules have counted, for the log. After [`stop_intercepting`](Self::stop_intercepting) there are none.
     ///
     /// # Errors
-    ///
-    /// The table is gone, or `nft` cannot be run.
-    pub async fn counters(&self) -> Result<(usize, usize), GateError> {
-        let listing = nft::list().await.map_err(|source| GateError::Run { source })?.ok_or(GateError::Died)?;
-        let sum = |comment: &str| listing.counters.iter().filter(|(of, _)| of == comment).map(|(_, packets)| packets).sum();
-        Ok((sum(rules::VISITOR), sum(rules::PROBE)))
+    /// The table could not be listed.
+    pub async fn counters(&self) -> Result<Vec<RuleCount>, TableError> {
+        Ok(rules::counts(&nft::list(&self.nft).await?))
     }
 
-    /// Leads no further connections: new ones reach the application again. Those that came through go on.
+    /// Removes the rules: new connections reach the application. What came through goes on, and what has been led to the
+    /// listener but not been accepted yet is still there: keep accepting for a moment before closing the listener.
+    ///
+    /// May be called again, also after a failure or when the future was dropped.
     ///
     /// # Errors
-    ///
-    /// See [`GateError`]; when the child has died, visitors reach the application all the same.
-    pub async fn stop_intercepting(&mut self) -> Result<(), GateError> {
-        let method = self.method;
-        let Some(owner) = &mut self.owner else { return Ok(()) };
-        for line in rules::flush(method) {
-            owner.say(&line).await.map_err(|_: io::Error| GateError::Died)?;
-        }
-        settled(owner, |listing| listing.is_none_or(|listing| listing.rules == 0)).await
-    }
-
-    /// Takes the table away and ends the child.
-    ///
-    /// # Errors
-    ///
-    /// See [`GateError`].
-    pub async fn close(mut self) -> Result<(), GateError> {
-        let Some(mut owner) = self.owner.take() else { return Ok(()) };
-        let said = owner.say(&rules::delete_table()).await;
-        let gone = settled(&owner, |listing| listing.is_none()).await;
-        owner.end().await;
-        said.map_err(|_: io::Error| GateError::Died).and(gone)
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        if let Some(owner) = &self.owner {
-            owner.kill();
-        }
-    }
-}
-
-async fn list() -> Result<Option<Listing>, OpenError> {
-    nft::list().await.map_err(run_failed)
-}
-
-fn run_failed(source: io::Error) -> OpenError {
-    if source.kind() == io::ErrorKind::NotFound { OpenError::NoNft } else { OpenError::Run { source } }
-}
-
-async fn say(owner: &mut Owner, line: &str) -> Result<(), OpenError> {
-    owner.say(line).await.map_err(|source| OpenError::Run { source })
-}
-
-async fn install(owner: &mut Owner, plan: &Plan, method: Method) -> Result<(), OpenError> {
-    let document = serde_json::to_string(&rules::document(plan, method))
-        .map_err(|error| OpenError::Refused { message: error.to_string() })?;
-    say(owner, &document).await?;
-    let expected = rules::number_of_rules(method);
-    reach(owner, |listing| listing.is_some_and(|listing| listing.rules == expected)).await
-}
-
-/// Waits until the table is as it should be: `nft` is silent when it succeeds.
-async fn reach(owner: &Owner, is_so: impl Fn(Option<&Listing>) -> bool) -> Result<(), OpenError> {
-    settled(owner, is_so).await.map_err(|error| match error {
-        GateError::Refused { message } => OpenError::Refused { message },
-        GateError::TimedOut => OpenError::TimedOut,
-        GateError::Run { source } => run_failed(source),
-        GateError::Died => OpenError::Refused { message: "`nft` ended".to_owned() },
-    })
-}
-
-async fn settled(owner: &Owner, is_so: impl Fn(Option<&Listing>) -> bool) -> Result<(), GateError> {
-    let deadline = Instant::now() + DEADLINE;
-    let ended: watch::Receiver<bool> = owner.ended();
-    loop {
-        let listing = nft::list().await.map_err(|source| GateError::Run { source })?;
-        if is_so(listing.as_ref()) {
+    /// The rules may still be there: drop the gate.
+    pub async fn stop_intercepting(&mut self) -> Result<(), TableError> {
+        if self.stopped {
             return Ok(());
         }
-        if let Some(message) = owner.complaint() {
-            return Err(GateError::Refused { message });
+        self.holder.run(&serde_json::to_string(&self.rules.flush())?).await?;
+        confirm(&self.nft, &self.rules.flushed()).await?;
+        self.stopped = true;
+        tracing::info!(port = self.rules.port, "gate no longer intercepts");
+        Ok(())
+    }
+
+    /// Deletes the table and ends the process that holds it, after removing the rules if that was not done.
+    ///
+    /// With a redirect it first waits, up to a few seconds, until the peers have received what the drained connections
+    /// still had to send: translation ends with the table.
+    ///
+    /// # Errors
+    /// The process that holds the table is killed all the same, so the kernel drops the table.
+    pub async fn close(mut self) -> Result<(), TableError> {
+        self.stop_intercepting().await?;
+        if self.rules.method == Method::Redirect {
+            let unfinished = tail::wait(self.rules.listener_port, TAIL_LIMIT).await;
+            if unfinished > 0 {
+                tracing::warn!(unfinished, "connections are cut by the end of the redirect");
+            }
         }
-        if *ended.borrow() {
-            return Err(GateError::Died);
+        self.holder.run(&RuleSet::delete_table()).await?;
+        self.holder.end().await;
+        if nft::exists(&self.nft).await? {
+            let (expected, found) = ("no table".to_owned(), format!("a table inet {TABLE}"));
+            return Err(TableError::Differs { expected, found });
         }
-        if Instant::now() > deadline {
-            return Err(GateError::TimedOut);
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tracing::info!(port = self.rules.port, "gate closed");
+        Ok(())
     }
 }
 
-const DEADLINE: Duration = Duration::from_secs(5);
+impl OpenError {
+    /// What an operator can do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NftMissing => "install it: apt-get install nftables".to_owned(),
+            Self::MissingCapability { capability } => capability.hint().to_owned(),
+            Self::TableExists { owned: true } => format!(
+                "another run has the gate open; wait for it, or look: nft list table inet {TABLE}; pgrep -af 'nft -j -i'"
+            ),
+            Self::TableExists { owned: false } => format!(
+                "no process holds it, so it is not a gate of ours; look: nft list table inet {TABLE}; \
+                 if nobody needs it: nft delete table inet {TABLE}"
+            ),
+            Self::NoMethod { .. } => {
+                "the kernel needs nft_tproxy, or nft_redir and nf_nat; in a container they are loaded on the host"
+                    .to_owned()
+            }
+            Self::PortZero | Self::SamePort { .. } | Self::Table(_) => return None,
+        })
+    }
+}
+
+async fn refuse_existing(nft: &Path) -> Result<(), OpenError> {
+    if nft::exists(nft).await? {
+        return Err(OpenError::TableExists { owned: nft::is_owned(nft).await? });
+    }
+    Ok(())
+}
+
+/// Makes the table and fills it; returns the rules in place, and what the kernel said against a method tried before.
+async fn install(holder: &mut Holder, nft: &Path, plan: &Plan) -> Result<(RuleSet, Option<String>), OpenError> {
+    if let Err(error) = holder.run(&RuleSet::create_table()).await {
+        // Another run may have been quicker: `create` leaves the other's table alone.
+        if matches!(error, TableError::Refused { .. }) {
+            refuse_existing(nft).await?;
+        }
+        return Err(error.into());
+    }
+    let mut attempts = Vec::new();
+    for &method in plan.methods() {
+        let rules = RuleSet { method, port: plan.port, listener_port: plan.listener_port };
+        match fill(holder, nft, &rules).await {
+            Ok(()) => return Ok((rules, attempts.pop().map(|(_, message)| message))),
+            Err(TableError::Refused { message }) => {
+                tracing::debug!(%method, message, "the kernel refused");
+                attempts.push((method, message));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(OpenError::NoMethod { attempts })
+}
+
+async fn fill(holder: &mut Holder, nft: &Path, rules: &RuleSet) -> Result<(), TableError> {
+    holder.run(&serde_json::to_string(&rules.fill())?).await?;
+    confirm(nft, &rules.filled()).await
+}
+
+async fn confirm(nft: &Path, expected: &Shape) -> Result<(), TableError> {
+    let found = Shape::of(&nft::list(nft).await?);
+    if found == *expected {
+        return Ok(());
+    }
+    Err(TableError::Differs { expected: expected.to_string(), found: found.to_string() })
+}
+
+fn tried(attempts: &[(Method, String)]) -> String {
+    attempts.iter().map(|(method, message)| format!("{method}: {message}")).collect::<Vec<_>>().join("; ")
+}
+
+/// Longer than a few retransmissions on a bad line; a visitor that is gone must not hold up the end for long.
+const TAIL_LIMIT: Duration = Duration::from_secs(5);

@@ -1,19 +1,64 @@
-//! The gate: leads new connections to a live port to a listener of ours, for a while, and loses none.
+//! Redirects a live port to a listener of ours, without losing a connection.
 //!
-//! Rules live in one nftables table that the kernel ties to a child process (`flags owner`): whatever kills us ends the
-//! child's input, the child ends, and the kernel takes the table away. Only opening packets are matched, so connections
-//! that exist when the gate opens or closes stay where they are.
+//! The application keeps its port. While the [`Gate`] is open, packets that *open* a TCP connection to that port are led
+//! to our listener; everything that is established stays where it is.
 //!
-//! TPROXY is used where the kernel has it: the local port stays what it was, host firewalls and connection tracking see
-//! nothing new. Otherwise packets are redirected by NAT; then the listener's own port must be open in the host's firewall,
-//! because an accept in our table does not override a drop in another.
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use interception::{Gate, Plan};
+//!
+//! let mut gate = Gate::open(Plan::new(80, 9999)).await?; // listeners on [::]:9999 and 0.0.0.0:9999 exist already
+//! tokio::select! {
+//!     status = gate.died() => eprintln!("the gate has closed itself: {status:?}"),
+//!     () = async { /* probe, then let the CA validate */ } => {}
+//! }
+//! gate.stop_intercepting().await?; // new connections reach the application again
+//! // accept what is queued, close the listeners, drain
+//! gate.close().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Invariants
+//!
+//! - **The gate cannot outlive us.** The nftables table `inet lockgate` belongs to the netlink socket of one child, `nft
+//!   -j -i` on a pipe (flag `owner`, Linux 5.12). `kill -9` closes the pipe, nft leaves, the kernel drops the table. Only
+//!   this child can change the table, so no second run can, either.
+//! - **Nothing happens by halves.** The rules are one transaction; each step is confirmed by what nft said *and* by a
+//!   listing that a separate process makes. Every error of [`Gate::open`] leaves the host as it was.
+//! - **Ctrl-C does not close the gate before the drain**: the child has its own process group and ignores INT, TERM and
+//!   HUP. In a systemd unit that needs `KillMode=mixed`.
+//! - **A method is never worse than refusing it**: with TPROXY a rule without a listener lets the connection go on to the
+//!   application, and connections that came through outlive the table. With a redirect neither is so, hence its order
+//!   of closing (rules, drain, table) and hence TPROXY comes first.
+//!
+//! # The methods
+//!
+//! TPROXY assigns the opening packet to our listener, which must be transparent ([`set_transparent`]). Neither policy
+//! routing nor a `socket transparent` rule is needed, as in set-ups for *forwarded* traffic: the destination is an address
+//! of this host, so routing delivers the packets here anyway, and later packets find the accepted socket by its
+//! addresses. The local port of an accepted connection is the intercepted one, so the host's firewall passes it as
+//! before.
+//!
+//! A NAT redirect rewrites the destination, so the listener asks for it ([`original_destination`]) and the host's own
+//! firewall must pass the *listener's* port: an accept in our table does not override a drop in another. It stands just
+//! before the priority at which container engines publish ports, where TPROXY cannot serve: there the destination is
+//! rewritten after our rule.
+//!
+//! Connections of this host to itself do not pass the gate (so the listener can dial the application at the address the
+//! visitor asked for) unless they carry [`PROBE_MARK`], which is how [`probe()`] tests the path. The mark needs no routing
+//! rule: the `local` routing table comes first.
 
 mod gate;
 mod nft;
-pub mod privileges;
+mod privileges;
 mod probe;
 mod rules;
+mod socket;
+mod tail;
 
-pub use gate::{Gate, GateError, OpenError};
-pub use probe::{ProbeError, own_addresses, probe};
-pub use rules::{Method, Plan};
+pub use gate::{Gate, OpenError, Plan, Preference};
+pub use nft::TableError;
+pub use privileges::{Capability, missing as missing_capabilities};
+pub use probe::{ProbeError, ProbeFault, Question, probe};
+pub use rules::{Method, PROBE_MARK, Protocol, RuleCount, TABLE, Traffic};
+pub use socket::{original_destination, own_addresses, set_transparent};

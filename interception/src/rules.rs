@@ -1,159 +1,227 @@
-//! The rule set, as data.
+//! The rule set of the gate, as data: what is asked of the kernel, and what a listing says is there.
+//!
+//! Nothing here talks to the kernel. [`RuleSet`] makes the commands, [`Shape`] is what both the commands and the
+//! kernel's listing are reduced to before they are compared: newer versions of nft print the same match in other
+//! words, so the comparison looks at the chains, and per rule at its name (the comment) and its action.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use nftables::{
-    expr::{BinaryOperation, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField},
-    schema::{Chain, NfCmd, NfListObject, NfObject, Nftables, Rule},
-    stmt::{Counter, Match, NAT, Operator, Statement, TProxy},
-    types::{NfChainPolicy, NfChainType, NfFamily, NfHook},
-};
+use nftables::expr::{BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField};
+use nftables::schema::{Chain, FlushObject, NfCmd, NfListObject, NfObject, Nftables, Rule, Table};
+use nftables::stmt::{AnonymousCounter, Counter, Match, NAT, Operator, Statement, TProxy};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
-/// What is to be led where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// The live port that visitors connect to.
-    pub port: u16,
-    /// The port of our listener, on every address of both families.
-    pub listener_port: u16,
-    /// How; `None` takes TPROXY, and NAT where the kernel has no TPROXY.
-    pub method: Option<Method>,
-}
+/// The name of the gate's nftables table (family `inet`).
+pub const TABLE: &str = "lockgate";
 
-/// How packets are led to the listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The firewall mark (`SO_MARK`) that makes a connection of this host to itself pass the gate.
+///
+/// The bits avoid those that common software tests for: kube-proxy `0xc000`, Cilium `0x0f00`, Tailscale `0x00ff0000`,
+/// Calico `0xffff0000`.
+pub const PROBE_MARK: u32 = 0x304c;
+
+/// How connections are led to the listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
-    /// The destination stays what it was; the listener must be transparent (`IP_TRANSPARENT`).
+    /// The `tproxy` statement: the packets are not changed, connection tracking is not involved.
     Tproxy,
-    /// The destination is rewritten; the listener asks for the original one (`SO_ORIGINAL_DST`).
+    /// The `redirect` statement (NAT): the destination is rewritten; the listener asks for the original one.
     Redirect,
 }
 
-impl std::fmt::Display for Method {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Tproxy => "tproxy",
-            Self::Redirect => "redirect",
+            Self::Tproxy => "TPROXY",
+            Self::Redirect => "NAT redirect",
         })
     }
 }
 
-/// The name of our table, in the family `inet`.
-pub(crate) const TABLE: &str = "lockgate";
-/// The mark of our own probes, whose packets would otherwise not pass the gate: "lock" in ASCII.
-pub(crate) const PROBE_MARK: u32 = 0x6c6f_636b;
-
-/// Creates the table; fails when there is one. A native line: nft 1.0.6 ignores the flag in JSON.
-pub(crate) fn create_table() -> String {
-    format!("create table inet {TABLE} {{ flags owner; }}")
+/// Whose connections a rule counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Traffic {
+    /// Connections from outside this host.
+    Visitor,
+    /// Connections of this host to itself that carry [`PROBE_MARK`].
+    Probe,
 }
 
-/// Takes every rule out of the table, which stays.
-pub(crate) fn flush(method: Method) -> Vec<String> {
-    chains(method).into_iter().map(|chain| format!("flush chain inet {TABLE} {}", chain.name)).collect()
-}
-
-/// Takes the chains away again, after the kernel refused the rules.
-pub(crate) fn delete_chains(method: Method) -> Vec<String> {
-    chains(method).into_iter().map(|chain| format!("delete chain inet {TABLE} {}", chain.name)).collect()
-}
-
-pub(crate) fn delete_table() -> String {
-    format!("delete table inet {TABLE}")
-}
-
-/// Adds chains and rules, in one transaction.
-pub(crate) fn document(plan: &Plan, method: Method) -> Nftables<'static> {
-    let chains = chains(method).into_iter().map(NfListObject::Chain);
-    let rules = rules(plan, method).into_iter().map(NfListObject::Rule);
-    let add = |object| NfObject::CmdObject(NfCmd::Add(object));
-    Nftables { objects: chains.chain(rules).map(add).collect::<Vec<_>>().into() }
-}
-
-fn chains(method: Method) -> Vec<Chain<'static>> {
-    let chain = |name: &'static str, kind, hook, prio| Chain {
-        family: NfFamily::INet,
-        table: TABLE.into(),
-        name: name.into(),
-        _type: Some(kind),
-        hook: Some(hook),
-        prio: Some(prio),
-        policy: Some(NfChainPolicy::Accept),
-        ..Chain::default()
-    };
-    match method {
-        Method::Tproxy => vec![chain("prerouting", NfChainType::Filter, NfHook::Prerouting, MANGLE)],
-        Method::Redirect => vec![
-            chain("prerouting", NfChainType::NAT, NfHook::Prerouting, BEFORE_DSTNAT),
-            chain("output", NfChainType::NAT, NfHook::Output, BEFORE_DSTNAT),
-        ],
-    }
-}
-
-/// How many rules a method has.
-pub(crate) fn number_of_rules(method: Method) -> usize {
-    let plan = Plan { port: 1, listener_port: 2, method: None };
-    rules(&plan, method).len()
-}
-
-fn rules(plan: &Plan, method: Method) -> Vec<Rule<'static>> {
-    let rule = |chain: &'static str, comment: &'static str, from: Vec<Statement<'static>>, family: Option<Family>| {
-        let mut expr = from;
-        expr.extend(family.map(|family| meta(MetaKey::Nfproto, Operator::EQ, text(family.nfproto()))));
-        expr.extend([tcp("dport", Expression::Number(plan.port.into())), opening(), Statement::Counter(Counter::Anonymous(None))]);
-        expr.push(match family {
-            Some(family) => Statement::TProxy(TProxy { family: Some(family.tproxy().into()), port: plan.listener_port, addr: None }),
-            None => Statement::Redirect(Some(NAT {
-                addr: None,
-                family: None,
-                port: Some(Expression::Number(plan.listener_port.into())),
-                flags: None,
-            })),
-        });
-        Rule {
-            family: NfFamily::INet,
-            table: TABLE.into(),
-            chain: chain.into(),
-            expr: expr.into(),
-            comment: Some(comment.into()),
-            ..Rule::default()
-        }
-    };
-    let visitor = || vec![meta(MetaKey::Iifname, Operator::NEQ, text("lo"))];
-    let marked = || meta(MetaKey::Mark, Operator::EQ, Expression::Number(PROBE_MARK));
-    match method {
-        Method::Tproxy => [Family::V4, Family::V6]
-            .into_iter()
-            .flat_map(|family| {
-                let probe = vec![meta(MetaKey::Iifname, Operator::EQ, text("lo")), marked()];
-                [
-                    rule("prerouting", VISITOR, visitor(), Some(family)),
-                    rule("prerouting", PROBE, probe, Some(family)),
-                ]
-            })
-            .collect(),
-        // A redirect works for both families at once.
-        Method::Redirect => {
-            vec![rule("prerouting", VISITOR, visitor(), None), rule("output", PROBE, vec![marked()], None)]
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Family {
+/// The internet protocol a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// IPv4
     V4,
+    /// IPv6
     V6,
 }
 
-impl Family {
-    const fn nfproto(self) -> &'static str {
+/// What one rule of the gate has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleCount {
+    /// Whose connections.
+    pub traffic: Traffic,
+    /// Over which protocol.
+    pub protocol: Protocol,
+    /// Opening packets (SYN, retransmitted ones included) that the rule led to the listener.
+    pub packets: u64,
+}
+
+/// Everything that determines the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RuleSet {
+    pub(crate) method: Method,
+    pub(crate) port: u16,
+    pub(crate) listener_port: u16,
+}
+
+/// What a set of commands asks for, or what a listing shows: comparable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Chain name to type, hook and priority.
+    chains: BTreeMap<String, String>,
+    /// Chain, comment and action of each rule.
+    rules: BTreeSet<(String, String, String)>,
+}
+
+impl RuleSet {
+    /// The line that makes the table ours: `create`, so that an existing table is an error, and in nft's native
+    /// language, because nft 1.0.6 silently ignores the flag in JSON.
+    pub(crate) fn create_table() -> String {
+        format!("create table inet {TABLE} {{ flags owner; }}")
+    }
+
+    /// The line that deletes the table.
+    pub(crate) fn delete_table() -> String {
+        format!("delete table inet {TABLE}")
+    }
+
+    /// Adds the chains and the rules: one document is one transaction, so the kernel takes all of it or nothing.
+    pub(crate) fn fill(&self) -> Nftables<'static> {
+        let mut objects: Vec<NfListObject<'static>> =
+            self.chains().into_iter().map(|chain| NfListObject::Chain(chain.declaration(self.method))).collect();
+        for chain in self.chains() {
+            for &(traffic, protocol) in chain.rules {
+                objects.push(NfListObject::Rule(self.rule(chain.name, traffic, protocol)));
+            }
+        }
+        if self.method == Method::Redirect {
+            objects.extend(keep_tracking());
+        }
+        commands(objects.into_iter().map(NfCmd::Add))
+    }
+
+    /// Removes the rules that lead connections to the listener. The chains stay, and with NAT one rule
+    /// ([`keep_tracking`]), or the kernel would stop translating what came through.
+    pub(crate) fn flush(&self) -> Nftables<'static> {
+        let chains = self.chains();
+        commands(chains.iter().map(|chain| NfCmd::Flush(FlushObject::Chain(chain.named()))))
+    }
+
+    /// What a listing shows after [`fill`](Self::fill).
+    pub(crate) fn filled(&self) -> Shape {
+        Shape::of(&self.fill())
+    }
+
+    /// What a listing shows after [`flush`](Self::flush).
+    pub(crate) fn flushed(&self) -> Shape {
+        let Shape { chains, rules } = self.filled();
+        Shape { chains, rules: rules.into_iter().filter(|(chain, ..)| chain == TRACKING).collect() }
+    }
+
+    fn chains(&self) -> Vec<BaseChain> {
+        let visitors: &[_] = &[(Traffic::Visitor, Protocol::V4), (Traffic::Visitor, Protocol::V6)];
+        let probes: &[_] = &[(Traffic::Probe, Protocol::V4), (Traffic::Probe, Protocol::V6)];
+        match self.method {
+            Method::Tproxy => vec![BaseChain { name: "prerouting", hook: NfHook::Prerouting, rules: ALL_RULES }],
+            // NAT decides a connection of this host on its way out: on `lo` it is too late.
+            Method::Redirect => vec![
+                BaseChain { name: "prerouting", hook: NfHook::Prerouting, rules: visitors },
+                BaseChain { name: "output", hook: NfHook::Output, rules: probes },
+            ],
+        }
+    }
+
+    fn rule(&self, chain: &'static str, traffic: Traffic, protocol: Protocol) -> Rule<'static> {
+        let mut expr = self.origin(traffic);
+        expr.push(matches(meta(MetaKey::Nfproto), Operator::EQ, text(protocol.nfproto())));
+        expr.push(matches(tcp("dport"), Operator::EQ, Expression::Number(u32::from(self.port))));
+        expr.push(opening_packet());
+        expr.push(Statement::Counter(Counter::Anonymous(Some(AnonymousCounter { packets: None, bytes: None }))));
+        expr.push(match self.method {
+            Method::Tproxy => Statement::TProxy(TProxy {
+                family: Some(protocol.family().into()),
+                port: self.listener_port,
+                addr: None,
+            }),
+            Method::Redirect => Statement::Redirect(Some(NAT {
+                addr: None,
+                family: None,
+                port: Some(Expression::Number(u32::from(self.listener_port))),
+                flags: None,
+            })),
+        });
+        rule(chain, expr, comment(traffic, protocol))
+    }
+
+    /// The matches that tell visitors and the probe apart.
+    fn origin(&self, traffic: Traffic) -> Vec<Statement<'static>> {
+        let mark = || matches(meta(MetaKey::Mark), Operator::EQ, Expression::Number(PROBE_MARK));
+        match (traffic, self.method) {
+            (Traffic::Visitor, _) => vec![matches(meta(MetaKey::Iifname), Operator::NEQ, text("lo"))],
+            (Traffic::Probe, Method::Tproxy) => vec![matches(meta(MetaKey::Iifname), Operator::EQ, text("lo")), mark()],
+            (Traffic::Probe, Method::Redirect) => vec![mark()],
+        }
+    }
+}
+
+impl Shape {
+    /// Reduces commands or a listing to what can be compared.
+    pub(crate) fn of(document: &Nftables<'_>) -> Self {
+        let mut shape = Self::default();
+        for object in document.objects.iter() {
+            match object {
+                NfObject::ListObject(NfListObject::Chain(chain))
+                | NfObject::CmdObject(NfCmd::Add(NfListObject::Chain(chain))) => {
+                    let hook = format!("{:?} {:?} {:?}", chain._type, chain.hook, chain.prio);
+                    shape.chains.insert(chain.name.to_string(), hook);
+                }
+                NfObject::ListObject(NfListObject::Rule(rule))
+                | NfObject::CmdObject(NfCmd::Add(NfListObject::Rule(rule))) => {
+                    let comment = rule.comment.as_deref().unwrap_or_default().to_owned();
+                    shape.rules.insert((rule.chain.to_string(), comment, action(&rule.expr)));
+                }
+                _ => {}
+            }
+        }
+        shape
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} chains, rules:", self.chains.len())?;
+        if self.rules.is_empty() {
+            f.write_str(" none")?;
+        }
+        for (chain, comment, action) in &self.rules {
+            write!(f, " [{chain}: {comment} {action}]")?;
+        }
+        Ok(())
+    }
+}
+
+impl Protocol {
+    fn nfproto(self) -> &'static str {
         match self {
             Self::V4 => "ipv4",
             Self::V6 => "ipv6",
         }
     }
 
-    const fn tproxy(self) -> &'static str {
+    fn family(self) -> &'static str {
         match self {
             Self::V4 => "ip",
             Self::V6 => "ip6",
@@ -161,65 +229,225 @@ impl Family {
     }
 }
 
-fn text(text: &'static str) -> Expression<'static> {
-    Expression::String(text.into())
+impl fmt::Display for RuleCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", comment(self.traffic, self.protocol), self.packets)
+    }
 }
 
-fn meta(key: MetaKey, op: Operator, right: Expression<'static>) -> Statement<'static> {
-    Statement::Match(Match { left: Expression::Named(NamedExpression::Meta(Meta { key })), op, right })
+/// A chain that hooks into the packet path, and the rules it holds.
+struct BaseChain {
+    name: &'static str,
+    hook: NfHook,
+    rules: &'static [(Traffic, Protocol)],
 }
 
-fn field(name: &'static str) -> Expression<'static> {
-    let field = PayloadField { protocol: "tcp".into(), field: Cow::Borrowed(name) };
-    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+impl BaseChain {
+    fn named(&self) -> Chain<'static> {
+        Chain { family: NfFamily::INet, table: TABLE.into(), name: self.name.into(), ..Chain::default() }
+    }
+
+    fn declaration(&self, method: Method) -> Chain<'static> {
+        let (kind, priority) = match method {
+            Method::Tproxy => (NfChainType::Filter, PRIORITY_MANGLE),
+            Method::Redirect => (NfChainType::NAT, PRIORITY_BEFORE_DSTNAT),
+        };
+        Chain {
+            _type: Some(kind),
+            hook: Some(self.hook),
+            prio: Some(priority),
+            policy: Some(NfChainPolicy::Accept),
+            ..self.named()
+        }
+    }
 }
 
-fn tcp(name: &'static str, right: Expression<'static>) -> Statement<'static> {
-    Statement::Match(Match { left: field(name), op: Operator::EQ, right })
+/// A chain that no packet visits, with a rule that looks at connection tracking.
+///
+/// The kernel runs connection tracking in a namespace only while some rule there needs it, and a NAT chain alone does
+/// not: when the last `redirect` rule goes, packets of the connections it led are no longer recognised, pass
+/// untranslated and are answered with a reset, though the NAT chains still stand.
+fn keep_tracking() -> [NfListObject<'static>; 2] {
+    let chain = Chain { family: NfFamily::INet, table: TABLE.into(), name: TRACKING.into(), ..Chain::default() };
+    let state = Expression::Named(NamedExpression::CT(CT { key: "state".into(), family: None, dir: None }));
+    let expr = vec![matches(state, Operator::IN, text("new"))];
+    [
+        NfListObject::Chain(chain),
+        NfListObject::Rule(rule(TRACKING, expr, "keeps connection tracking until the drain is over")),
+    ]
 }
 
-/// SYN without ACK, RST or FIN. Established connections are never matched, also not by a NAT chain that sees them for the
-/// first time: where nothing used connection tracking before, the kernel takes them for new ones.
-fn opening() -> Statement<'static> {
-    let flags = Expression::List(["fin", "syn", "rst", "ack"].map(text).to_vec());
-    let masked = BinaryOperation::AND(field("flags"), flags);
-    Statement::Match(Match {
-        left: Expression::BinaryOperation(Box::new(masked)),
-        op: Operator::EQ,
-        right: text("syn"),
+fn rule(chain: &'static str, expr: Vec<Statement<'static>>, comment: &'static str) -> Rule<'static> {
+    Rule {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        chain: chain.into(),
+        expr: Cow::Owned(expr),
+        comment: Some(comment.into()),
+        ..Rule::default()
+    }
+}
+
+/// What the rules of a listing have counted.
+pub(crate) fn counts(listing: &Nftables<'_>) -> Vec<RuleCount> {
+    let rules = listing.objects.iter().filter_map(|object| match object {
+        NfObject::ListObject(NfListObject::Rule(rule)) => Some(rule),
+        _ => None,
+    });
+    rules
+        .filter_map(|rule| {
+            let &(traffic, protocol) = ALL_RULES
+                .iter()
+                .find(|(traffic, protocol)| rule.comment == Some(comment(*traffic, *protocol).into()))?;
+            Some(RuleCount { traffic, protocol, packets: packets(&rule.expr) })
+        })
+        .collect()
+}
+
+/// Whether a listing of all tables holds ours.
+pub(crate) fn holds_table(listing: &Nftables<'_>) -> bool {
+    listing.objects.iter().any(|object| {
+        matches!(object, NfObject::ListObject(NfListObject::Table(Table { family: NfFamily::INet, name, .. })) if name == TABLE)
     })
 }
 
-pub(crate) const VISITOR: &str = "visitor";
-pub(crate) const PROBE: &str = "probe";
-/// nft(8): the priority called `mangle`.
-const MANGLE: i32 = -150;
-/// Before `dstnat` (-100), so that ports which Docker publishes are led to us first.
-const BEFORE_DSTNAT: i32 = -110;
+fn packets(expr: &[Statement<'_>]) -> u64 {
+    let counted = expr.iter().find_map(|statement| match statement {
+        Statement::Counter(Counter::Anonymous(Some(counter))) => counter.packets,
+        _ => None,
+    });
+    counted.map_or(0, |packets| u64::try_from(packets).unwrap_or(u64::MAX))
+}
+
+fn action(expr: &[Statement<'_>]) -> String {
+    let action = expr.iter().find_map(|statement| match statement {
+        Statement::TProxy(tproxy) => {
+            Some(format!("tproxy {} to :{}", tproxy.family.as_deref().unwrap_or_default(), tproxy.port))
+        }
+        Statement::Redirect(Some(NAT { port: Some(Expression::Number(port)), .. })) => {
+            Some(format!("redirect to :{port}"))
+        }
+        _ => None,
+    });
+    action.unwrap_or_else(|| "without action".to_owned())
+}
+
+fn comment(traffic: Traffic, protocol: Protocol) -> &'static str {
+    match (traffic, protocol) {
+        (Traffic::Visitor, Protocol::V4) => "visitor ipv4",
+        (Traffic::Visitor, Protocol::V6) => "visitor ipv6",
+        (Traffic::Probe, Protocol::V4) => "probe ipv4",
+        (Traffic::Probe, Protocol::V6) => "probe ipv6",
+    }
+}
+
+fn commands(commands: impl Iterator<Item = NfCmd<'static>>) -> Nftables<'static> {
+    Nftables { objects: commands.map(NfObject::CmdObject).collect() }
+}
+
+/// SYN set; FIN, RST and ACK not: the packet that opens a connection, and no other.
+///
+/// With NAT this also keeps established connections safe: where nothing used connection tracking before, the first
+/// NAT chain makes the kernel see them as new in mid-stream, and a rule without this match would redirect them.
+fn opening_packet() -> Statement<'static> {
+    let bits = Expression::List(["fin", "syn", "rst", "ack"].map(text).to_vec());
+    let masked = Expression::BinaryOperation(Box::new(BinaryOperation::AND(tcp("flags"), bits)));
+    matches(masked, Operator::EQ, text("syn"))
+}
+
+fn matches(left: Expression<'static>, op: Operator, right: Expression<'static>) -> Statement<'static> {
+    Statement::Match(Match { left, right, op })
+}
+
+fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+fn tcp(field: &'static str) -> Expression<'static> {
+    let field = PayloadField { protocol: "tcp".into(), field: field.into() };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+fn text(value: &'static str) -> Expression<'static> {
+    Expression::String(value.into())
+}
+
+const ALL_RULES: &[(Traffic, Protocol)] = &[
+    (Traffic::Visitor, Protocol::V4),
+    (Traffic::Visitor, Protocol::V6),
+    (Traffic::Probe, Protocol::V4),
+    (Traffic::Probe, Protocol::V6),
+];
+
+const TRACKING: &str = "tracking";
+
+/// nft's `mangle`: before destination NAT and before any host firewall's filter chains.
+const PRIORITY_MANGLE: i32 = -150;
+
+/// Just before nft's `dstnat` (-100), where container engines publish ports.
+const PRIORITY_BEFORE_DSTNAT: i32 = -110;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn set(method: Method) -> RuleSet {
+        RuleSet { method, port: 80, listener_port: 9999 }
+    }
+
+    fn json(document: &Nftables<'_>) -> String {
+        serde_json::to_string(document).unwrap()
+    }
+
     #[test]
-    fn every_rule_matches_opening_packets_of_the_port_only() {
-        let plan = Plan { port: 80, listener_port: 9999, method: None };
-        for (method, expected) in [(Method::Tproxy, 4), (Method::Redirect, 2)] {
-            let text = serde_json::to_string(&document(&plan, method)).unwrap();
-            assert_eq!(text.matches(r#""right":"syn""#).count(), expected, "{text}");
-            assert_eq!(text.matches(r#""field":"dport"}},"right":80"#).count(), expected, "{text}");
-            assert_eq!(text.matches("9999").count(), expected, "{text}");
-            assert!(text.contains(r#"{"&":[{"payload":{"protocol":"tcp","field":"flags"}},["fin","syn","rst","ack"]]}"#), "{text}");
+    fn tproxy_matches_opening_packets_of_both_protocols_and_the_marked_probe() {
+        let text = json(&set(Method::Tproxy).fill());
+        assert_eq!(text.matches(r#""right":"syn""#).count(), 4);
+        assert_eq!(text.matches(r#"["fin","syn","rst","ack"]"#).count(), 4);
+        assert_eq!(text.matches(r#"{"tproxy":{"family":"ip","port":9999}}"#).count(), 2);
+        assert_eq!(text.matches(r#"{"tproxy":{"family":"ip6","port":9999}}"#).count(), 2);
+        assert_eq!(text.matches(r#""right":12364"#).count(), 2, "the probe's mark");
+        assert_eq!(text.matches(r#""op":"!=""#).count(), 2, "visitors do not come from lo");
+        assert!(text.contains(r#""prio":-150"#) && !text.contains('\n'));
+    }
+
+    #[test]
+    fn redirect_has_the_probe_in_an_output_chain_before_the_container_engines() {
+        let shape = set(Method::Redirect).filled();
+        assert_eq!(shape.chains["output"], "Some(NAT) Some(Output) Some(-110)");
+        assert_eq!(shape.chains["prerouting"], "Some(NAT) Some(Prerouting) Some(-110)");
+        assert!(shape.rules.contains(&("output".into(), "probe ipv6".into(), "redirect to :9999".into())));
+        assert_eq!(shape.rules.len(), 5);
+    }
+
+    #[test]
+    fn flushing_keeps_the_chains() {
+        for method in [Method::Tproxy, Method::Redirect] {
+            let set = set(method);
+            assert_eq!(set.flushed().chains, set.filled().chains);
+            let kept = usize::from(method == Method::Redirect);
+            assert_eq!(set.flushed().rules.len(), kept, "what translation needs during the drain");
+            assert!(json(&set.flush()).contains(r#"{"flush":{"chain":{"family":"inet","table":"lockgate""#));
         }
     }
 
     #[test]
-    fn local_traffic_passes_by_unless_it_is_a_probe() {
-        let plan = Plan { port: 80, listener_port: 9999, method: None };
-        for rule in [Method::Tproxy, Method::Redirect].into_iter().flat_map(|method| rules(&plan, method)) {
-            let text = serde_json::to_string(&rule).unwrap();
-            let spares_lo = text.contains(r#""op":"!=""#);
-            assert_ne!(spares_lo, text.contains(r#""key":"mark""#), "{text}");
-        }
+    fn another_port_is_another_shape() {
+        let other = RuleSet { listener_port: 9998, ..set(Method::Tproxy) };
+        assert_ne!(other.filled(), set(Method::Tproxy).filled());
+    }
+
+    #[test]
+    fn counters_are_read_by_the_name_of_the_rule() {
+        let listing = r#"{"nftables":[{"metainfo":{"version":"1.0.6"}},
+            {"table":{"family":"inet","name":"lockgate","handle":1,"flags":"lockgate"}},
+            {"rule":{"family":"inet","table":"lockgate","chain":"prerouting","handle":2,"comment":"probe ipv6",
+                "expr":[{"counter":{"packets":7,"bytes":420}},{"tproxy":{"family":"ip6","port":9999}}]}},
+            {"rule":{"family":"inet","table":"lockgate","chain":"x","handle":3,"comment":"foreign","expr":[]}}]}"#;
+        let listing: Nftables<'_> = serde_json::from_str(listing).unwrap();
+        let expected = RuleCount { traffic: Traffic::Probe, protocol: Protocol::V6, packets: 7 };
+        assert_eq!(counts(&listing), [expected]);
+        assert_eq!(expected.to_string(), "probe ipv6 7");
+        assert!(holds_table(&listing));
     }
 }

@@ -42,6 +42,18 @@ pub(crate) fn find<'r>(routes: &'r [Route], facts: &Facts<'_>) -> Option<&'r Arc
 }
 
 impl Route {
+    /// A route without conditions.
+    pub fn all(chain: Arc<Chain>) -> Self {
+        Self {
+            listeners: Vec::new(),
+            hosts: Vec::new(),
+            path: None,
+            methods: Vec::new(),
+            clients: Vec::new(),
+            chain,
+        }
+    }
+
     fn matches(&self, facts: &Facts<'_>) -> bool {
         let holds = |empty: bool, any: &dyn Fn() -> bool| empty || any();
         holds(self.listeners.is_empty(), &|| self.listeners.iter().any(|name| **name == *facts.listener))

@@ -34,6 +34,20 @@ pub(crate) fn chain(problem: &dyn Error, hint: Option<&str>) {
     }
 }
 
+/// Prints what to do about an error.
+pub(crate) fn hint(text: &str) {
+    eprintln!("  hint: {text}");
+}
+
+/// Prints what a long command is doing: with the time since it began for people, plainly for programs.
+pub(crate) fn progress(since: std::time::Duration, text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("\u{1b}[2m{:>6.1} s\u{1b}[0m  {text}", since.as_secs_f64());
+    } else {
+        eprintln!("lockgate: {text}");
+    }
+}
+
 /// An error and its causes in one line.
 pub(crate) fn sentence(problem: &dyn Error) -> String {
     let mut text = problem.to_string();

@@ -19,6 +19,7 @@ pub const DEMO: &[Need] = &[
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("nginx", "nginx-light"),
+    ("openssl", "openssl"),
     ("pebble", "pebble"),
     ("setpriv", "util-linux"),
 ];
@@ -65,6 +66,21 @@ pub fn ensure(needs: &[Need]) -> Result<(), String> {
     apt(&arguments)
 }
 
+/// Installs cargo-deny unless it is there. Without its optional parts a debug build takes about a minute on two cores.
+pub fn ensure_deny() -> Result<(), String> {
+    let known = Command::new("cargo").args(["deny", "--version"]).output();
+    if known.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    eprintln!("xtask: installing cargo-deny");
+    let arguments = ["install", "cargo-deny", "--locked", "--debug", "--no-default-features", "--quiet"];
+    match Command::new("cargo").args(arguments).stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cannot install cargo-deny: {status}")),
+        Err(error) => Err(format!("cannot run cargo: {error}")),
+    }
+}
+
 /// Whether a program is in `PATH` or where Debian keeps those of administrators.
 pub fn is_there(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
@@ -72,8 +88,10 @@ pub fn is_there(program: &str) -> bool {
 }
 
 fn apt(arguments: &[&str]) -> Result<(), String> {
-    let mut command = as_root("apt-get");
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
+    // Through `env`, because sudo hands no variables on.
+    let mut command = as_root("env");
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`apt-get {}` failed: {status}", arguments.join(" "))),
@@ -112,7 +130,11 @@ impl NoDaemons {
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).map_err(failed)?;
         let moved = as_root("install").args(["-m", "755"]).arg(&draft).arg(POLICY).status();
         let _ = fs::remove_file(&draft);
-        moved.map(|_| Self(true)).map_err(failed)
+        match moved {
+            Ok(status) if status.success() => Ok(Self(true)),
+            Ok(status) => Err(format!("cannot write {POLICY}: {status}")),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
@@ -89,19 +90,16 @@ pub fn demo() -> ExitCode {
         eprintln!("xtask: {message}");
         return ExitCode::FAILURE;
     }
-    let build = Command::new("cargo").args(["build", "--bin", "lockgate", "--example", "demo"]).status();
+    let packages = ["--package", "lockgate", "--bin", "lockgate", "--package", "test-support", "--example", "demo"];
+    let build = Command::new("cargo").arg("build").args(packages).status();
     if !build.is_ok_and(|status| status.success()) {
         eprintln!("xtask: the build failed");
         return ExitCode::FAILURE;
     }
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-    let demo = privileged(&format!("{target}/debug/examples/demo")).arg(format!("{target}/debug/lockgate")).status();
-    match demo {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("xtask: cannot run the demo: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    // In place of this process: on Ctrl-C the terminal must wait until the demo has cleaned up.
+    let mut demo = privileged(&format!("{target}/debug/examples/demo"));
+    let error = demo.arg(format!("{target}/debug/lockgate")).exec();
+    eprintln!("xtask: cannot run the demo: {error}");
+    ExitCode::FAILURE
 }

@@ -41,6 +41,22 @@ pub struct Config {
     pub verify: bool,
 }
 
+impl Config {
+    /// These servers, and defaults for the rest.
+    pub fn new(servers: Vec<String>) -> Self {
+        Self {
+            servers,
+            connect_timeout: seconds::<5>(),
+            read_timeout: seconds::<60>(),
+            write_timeout: seconds::<60>(),
+            idle_timeout: seconds::<60>(),
+            upgraded_idle_timeout: None,
+            server_name: None,
+            verify: yes(),
+        }
+    }
+}
+
 fn seconds<const SECONDS: u64>() -> Duration {
     Duration::from_secs(SECONDS)
 }

@@ -69,7 +69,8 @@ impl<const N: usize> Network<N> {
         ip(&["-n", &switch, "link", "add", "switch", "type", "bridge"])?;
         ip(&["-n", &switch, "link", "set", "switch", "up"])?;
         let mut numbers = 1..;
-        let hosts = roles.map(|role| Namespace { name: format!("{prefix}-{role}"), number: numbers.next().unwrap_or(0) });
+        let hosts =
+            roles.map(|role| Namespace { name: format!("{prefix}-{role}"), number: numbers.next().unwrap_or(0) });
         for host in &hosts {
             guards.push(Guard::add(&host.name)?);
             host.plug_into(&switch)?;
@@ -159,7 +160,9 @@ impl Drop for Guard {
 /// Removes the namespaces of runs that are no more, and kills what still runs in them.
 pub fn collect_leftovers() {
     for entry in fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
-        let Some(name) = entry.file_name().to_str().filter(|name| is_leftover(name)).map(str::to_owned) else { continue };
+        let Some(name) = entry.file_name().to_str().filter(|name| is_leftover(name)).map(str::to_owned) else {
+            continue;
+        };
         let inhabitants = run_ip(&["netns", "pids", &name]).map(|output| output.stdout).unwrap_or_default();
         for pid in String::from_utf8_lossy(&inhabitants).lines().filter_map(|line| line.trim().parse().ok()) {
             if let Some(pid) = Pid::from_raw(pid) {

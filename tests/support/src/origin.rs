@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
+
 use crate::{Place, Site, site};
 
 /// A server whose paths are experiments:
@@ -25,6 +27,8 @@ use crate::{Place, Site, site};
 /// | `/hang` | never answers |
 /// | `/cut` | promises 100 bytes and closes after 10 |
 /// | `/drop` | closes without an answer |
+/// | `/reset` | resets the connection in the middle of an answer |
+/// | `/reset-idle` | answers with the page and resets the connection after it |
 /// | `/not-http` | answers something else |
 /// | `/upgrade` | changes the protocol and echoes bytes |
 /// | `/status/NNN` | answers with that status |
@@ -133,7 +137,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
     while let Ok(Some((head, path))) = read_head(&mut stream, &mut buffer) {
         shared.requests.fetch_add(1, Ordering::SeqCst);
         let Ok(body) = read_body(&mut stream, &mut buffer, &head) else { return };
-        match answer(&mut stream, &path, &head, body, &mut buffer, shared) {
+        match answer(&mut stream, &path, &head, body, &buffer, shared) {
             Ok(true) => {}
             _ => return,
         }
@@ -145,7 +149,7 @@ fn answer(
     path: &str,
     head: &str,
     body: Vec<u8>,
-    early: &mut Vec<u8>,
+    early: &[u8],
     shared: &Shared,
 ) -> io::Result<bool> {
     let site = &shared.site;
@@ -178,7 +182,9 @@ fn answer(
             Ok(false)
         }
         "/chunked" => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")?;
+            stream.write_all(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n",
+            )?;
             Ok(true)
         }
         "/unframed" => {
@@ -190,12 +196,21 @@ fn answer(
             Ok(false)
         }
         "/drop" => Ok(false),
+        "/reset" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789")?;
+            reset(stream)
+        }
+        "/reset-idle" => {
+            reply(200, &site.page.1)?;
+            reset(stream)
+        }
         "/not-http" => {
             stream.write_all(b"SSH-2.0-nonsense\r\n\r\n")?;
             Ok(false)
         }
         "/upgrade" => {
-            stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")?;
+            stream
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")?;
             stream.write_all(early)?;
             let mut bytes = [0; 4096];
             while let Ok(read @ 1..) = stream.read(&mut bytes) {
@@ -208,6 +223,12 @@ fn answer(
             None => reply(404, b"not found at the origin"),
         },
     }
+}
+
+/// Ends the connection with a reset: that is what closing does to one that must not linger.
+fn reset(stream: &TcpStream) -> io::Result<bool> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+    Ok(false)
 }
 
 fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<(String, String)>> {

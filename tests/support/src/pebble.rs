@@ -99,14 +99,7 @@ impl Pebble {
         let mut pebble = Process::spawn(&pebble)?;
         pebble.wait_for_port(&place, acme.address(), DEADLINE)?;
         pebble.wait_for_port(&place, management.address(), DEADLINE)?;
-        Ok(Self {
-            place,
-            directory,
-            acme: acme.address(),
-            management: management.address(),
-            pebble,
-            _names: names,
-        })
+        Ok(Self { place, directory, acme: acme.address(), management: management.address(), pebble, _names: names })
     }
 
     /// The URL that ACME clients start with.
@@ -133,7 +126,9 @@ impl Pebble {
     /// curl is missing or pebble does not answer.
     pub fn issuer_root(&self) -> Result<String, StartError> {
         let mut curl = self.place.command("curl");
-        curl.args(["-fsS", "--noproxy", "*", "--cacert"]).arg(self.ca_file()).arg(format!("https://{}/roots/0", self.management));
+        curl.args(["-fsS", "--noproxy", "*", "--cacert"])
+            .arg(self.ca_file())
+            .arg(format!("https://{}/roots/0", self.management));
         let mut curl = Process::spawn(&curl)?;
         curl.wait_for_line("a certificate", DEADLINE, |line| line.contains("END CERTIFICATE"))?;
         Ok(curl.output())

@@ -105,7 +105,8 @@ impl Process {
         }
         // Ctrl-C on a terminal must reach the run alone, which then ends its peers in order.
         launch.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = spawn_from_lasting_thread(launch).map_err(StartError::prepare(format!("the process {name}")))?;
+        let mut child =
+            spawn_from_lasting_thread(launch).map_err(StartError::prepare(format!("the process {name}")))?;
         let output = Arc::new(Output::default());
         if let Some(stream) = child.stdout.take() {
             output.follow(stream);
@@ -219,12 +220,7 @@ impl Process {
     }
 
     fn too_late(&self, awaited: &str, within: Duration) -> StartError {
-        StartError::Deadline {
-            program: self.name.clone(),
-            awaited: awaited.to_owned(),
-            within,
-            output: self.output(),
-        }
+        StartError::Deadline { program: self.name.clone(), awaited: awaited.to_owned(), within, output: self.output() }
     }
 }
 

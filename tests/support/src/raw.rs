@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    thread,
     time::Duration,
 };
 
@@ -11,6 +12,7 @@ use std::{
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    pause: Duration,
 }
 
 /// A response, read to the end of its body.
@@ -55,7 +57,13 @@ impl Connection {
         stream.set_read_timeout(Some(Self::DEADLINE))?;
         stream.set_write_timeout(Some(Self::DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self { stream, buffer: Vec::new(), pause: Duration::ZERO })
+    }
+
+    /// Waits so long before each read of at most 16 KiB, as somebody on a slow line would. A transfer that is longer than the
+    /// buffers of the two systems then takes its time at the sender too.
+    pub fn slow_down(&mut self, pause: Duration) {
+        self.pause = pause;
     }
 
     /// How long a read or write may take.
@@ -194,6 +202,9 @@ impl Connection {
     }
 
     fn fill(&mut self, at_end: io::ErrorKind) -> io::Result<()> {
+        if !self.pause.is_zero() {
+            thread::sleep(self.pause);
+        }
         let mut piece = [0; 16 * 1024];
         match self.stream.read(&mut piece)? {
             0 => Err(io::Error::new(at_end, "the peer closed the connection")),

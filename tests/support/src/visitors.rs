@@ -14,7 +14,10 @@ use std::{
 use crate::{Connection, Place, Response, Site, site::SERVED_AT};
 
 /// Visitors at work. Each does one kind of errand over and over: reading the page on a kept connection, reading it on a new
-/// connection each time, posting, or downloading the large file; half of them by IPv4, half by IPv6.
+/// connection each time, posting, or downloading the large file, one of two slowly; half of them by IPv4, half by IPv6.
+///
+/// A kept connection may end between two requests only by a proper close (then it is [`Report::reopened`]); a reset is a
+/// failure at any time, and so is a close once a request is on its way.
 #[derive(Debug)]
 pub struct Visitors {
     workers: Vec<JoinHandle<()>>,
@@ -49,6 +52,8 @@ pub struct Report {
     pub p99: [Duration; 3],
     /// Kept connections that the server had closed, as it may, before the next request was sent.
     pub reopened: u64,
+    /// Requests that were under way when a phase ended: `Before`, `During`.
+    pub spanning: [u64; 2],
 }
 
 #[derive(Debug)]
@@ -58,6 +63,7 @@ struct Shared {
     stop: AtomicBool,
     phase: AtomicU8,
     requests: AtomicU64,
+    failed: AtomicU64,
     tally: Mutex<Tally>,
 }
 
@@ -73,6 +79,7 @@ enum Errand {
     Single,
     Post,
     Download,
+    SlowDownload,
 }
 
 impl Visitors {
@@ -85,13 +92,18 @@ impl Visitors {
             stop: AtomicBool::new(false),
             phase: AtomicU8::new(0),
             requests: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             tally: Mutex::default(),
         });
         let errands = [Errand::Kept, Errand::Single, Errand::Post, Errand::Kept];
         let workers = (0..workers).map(|number| {
             let shared = Arc::clone(&shared);
             let address = shared.site.addresses[number % shared.site.addresses.len()];
-            let errand = if number % 8 >= 6 { Errand::Download } else { errands[number / 2 % 4] };
+            let errand = match (number % 16, number % 8) {
+                (6 | 7, _) => Errand::SlowDownload,
+                (_, 6 | 7) => Errand::Download,
+                _ => errands[number / 2 % 4],
+            };
             thread::spawn(move || {
                 if let Err(error) = shared.place.move_thread() {
                     shared.judge(address, Phase::Before, Duration::ZERO, false, Err(format!("no place: {error}")));
@@ -112,6 +124,12 @@ impl Visitors {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::SeqCst)
+    }
+
+    /// Failures so far.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.shared.failed.load(Ordering::SeqCst)
     }
 
     /// Waits until there were so many requests, or `within` is over.
@@ -159,7 +177,8 @@ impl Shared {
             if result.is_err() {
                 connection = None;
             }
-            self.judge(address, phase, started.elapsed(), errand == Errand::Download, result);
+            let large = matches!(errand, Errand::Download | Errand::SlowDownload);
+            self.judge(address, phase, started.elapsed(), large, result);
             // Visitors read what they got; a machine with two cores must have time for the rest of the world.
             thread::sleep(PAUSE);
         }
@@ -175,20 +194,28 @@ impl Shared {
     ) -> Result<(), String> {
         let site = &self.site;
         let close = if errand == Errand::Single { "Connection: close\r\n" } else { "" };
-        let posted = format!("visitor {number} {}", "x".repeat(usize::try_from(number % 3000).unwrap_or(0)));
+        // Ends in something else than a blank: nginx's echo goes through a header field, which loses those.
+        let posted = format!("visitor {number} {}.", "x".repeat(usize::try_from(number % 3000).unwrap_or(0)));
         let (request, expected): (String, &[u8]) = match errand {
             Errand::Kept | Errand::Single => {
                 (format!("GET {} HTTP/1.1\r\nHost: {}\r\n{close}\r\n", site.page.0, site.host), &site.page.1)
             }
-            Errand::Download => (format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", site.download.0, site.host), &site.download.1),
+            Errand::Download | Errand::SlowDownload => {
+                (format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", site.download.0, site.host), &site.download.1)
+            }
             Errand::Post => (
-                format!("POST {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{posted}", site.echo, site.host, posted.len()),
+                format!(
+                    "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{posted}",
+                    site.echo,
+                    site.host,
+                    posted.len()
+                ),
                 posted.as_bytes(),
             ),
         };
         let mut reused = connection.take();
         if let Some(kept) = &reused
-            && is_closed(kept.stream())
+            && is_closed(kept.stream()).map_err(|error| format!("{errand:?}, idle: {error} ({:?})", error.kind()))?
         {
             // It said keep-alive, and closed while nothing was under way: its right (RFC 9112 §9.5), and no loss.
             reused = None;
@@ -197,10 +224,14 @@ impl Shared {
         let mut used = match reused {
             Some(kept) => kept,
             None => {
-                let stream = TcpStream::connect_timeout(&address, Connection::DEADLINE).map_err(|error| format!("connect: {error}"))?;
+                let stream = TcpStream::connect_timeout(&address, Connection::DEADLINE)
+                    .map_err(|error| format!("connect: {error}"))?;
                 Connection::over(stream).map_err(|error| format!("connect: {error}"))?
             }
         };
+        if errand == Errand::SlowDownload {
+            used.slow_down(SLOW);
+        }
         let response = used.exchange(&request).map_err(|error| format!("{errand:?}: {error} ({:?})", error.kind()))?;
         self.check(address, &response, expected).map_err(|reason| format!("{errand:?}: {reason}"))?;
         let closes = response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
@@ -215,7 +246,11 @@ impl Shared {
             return Err(format!("status {}", response.status));
         }
         if response.body != expected {
-            return Err(format!("a body of {} bytes instead of {}, or another one", response.body.len(), expected.len()));
+            return Err(format!(
+                "a body of {} bytes instead of {}, or another one",
+                response.body.len(),
+                expected.len()
+            ));
         }
         if self.site.served_at {
             let at = response.header(SERVED_AT).and_then(|at| at.parse::<IpAddr>().ok());
@@ -231,10 +266,14 @@ impl Shared {
         let mut tally = self.lock();
         let report = &mut tally.report;
         report.requests += 1;
+        for ended in phase as usize..self.phase() as usize {
+            report.spanning[ended] += 1;
+        }
         report.by_family[usize::from(matches!(address.ip(), IpAddr::V6(_)))] += 1;
         report.in_phase[phase as usize] += 1;
         if let Err(reason) = result {
             report.failed += 1;
+            self.failed.fetch_add(1, Ordering::SeqCst);
             if report.reasons.len() < 20 {
                 report.reasons.push(format!("{phase:?} {address}: {reason}"));
             }
@@ -257,20 +296,22 @@ impl Shared {
     }
 }
 
-/// Whether the peer has closed a connection on which nothing is under way.
-fn is_closed(stream: &TcpStream) -> bool {
-    let peeked = stream.set_nonblocking(true).and_then(|()| {
-        let peeked = stream.peek(&mut [0]);
-        stream.set_nonblocking(false)?;
-        peeked
-    });
+/// Whether the peer has properly closed a connection on which nothing is under way. A reset is an error.
+fn is_closed(stream: &TcpStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
     match peeked {
-        Ok(0) => true,
-        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        Ok(0) => Ok(true),
         // Bytes that nobody asked for: the next exchange will show what they are.
-        Ok(_) => false,
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
 }
+
+/// Between two reads of a slow visitor: the large file takes a few seconds.
+const SLOW: Duration = Duration::from_millis(4);
 
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -292,11 +333,14 @@ mod tests {
     /// The checker must be able to fail: each of these sites is wrong in one way.
     #[test]
     fn a_wrong_site_is_noticed() {
+        type Spoil = fn(&mut Site);
         let origin = Origin::start().unwrap();
-        let wrong: [(&str, fn(&mut Site)); 6] = [
+        let wrong: [(&str, Spoil); 8] = [
             ("another one", |site| site.page.1 = b"other"[..].into()),
             ("status 404", |site| site.page.0 = "/missing".to_owned()),
             ("UnexpectedEof", |site| site.page.0 = "/cut".to_owned()),
+            ("ConnectionReset", |site| site.page.0 = "/reset".to_owned()),
+            ("idle: Connection reset", |site| site.page.0 = "/reset-idle".to_owned()),
             ("ConnectionAborted", |site| site.page.0 = "/drop".to_owned()),
             ("InvalidData", |site| site.page.0 = "/not-http".to_owned()),
             ("served at", |site| site.page.0 = "/chunked".to_owned()),
@@ -308,9 +352,37 @@ mod tests {
                 site.page.1 = b"hello world"[..].into();
             }
             let visitors = Visitors::start(&Place::Loopback, &site, 2);
-            visitors.wait_for(4, Duration::from_secs(30));
+            visitors.wait_for(24, Duration::from_secs(30));
             let report = visitors.stop();
             assert!(report.reasons.iter().any(|reason| reason.contains(expected)), "{expected}: {:?}", report.reasons);
         }
+    }
+
+    #[test]
+    fn a_wrong_download_and_a_wrong_echo_are_noticed() {
+        let origin = Origin::start().unwrap();
+        let mut site = origin.site();
+        site.download.0 = "/cut".to_owned();
+        site.echo = "/head".to_owned();
+        let visitors = Visitors::start(&Place::Loopback, &site, 8);
+        assert!(visitors.wait_for(100, Duration::from_secs(30)));
+        let report = visitors.stop();
+        for expected in ["SlowDownload: the peer closed", "Post: a body of"] {
+            assert!(report.reasons.iter().any(|reason| reason.contains(expected)), "{expected}: {:?}", report.reasons);
+        }
+        assert!(!report.reasons.iter().any(|reason| reason.contains("Kept") || reason.contains("Single")));
+    }
+
+    #[test]
+    fn a_slow_download_spans_the_phases() {
+        let nginx = Nginx::start_at(&Place::Loopback, 0).unwrap();
+        let visitors = Visitors::start(&Place::Loopback, &nginx.site(), 8);
+        assert!(visitors.wait_for(300, Duration::from_secs(30)));
+        visitors.enter(Phase::During);
+        assert!(visitors.wait_for(visitors.requests() + 300, Duration::from_secs(30)));
+        visitors.enter(Phase::After);
+        let report = visitors.stop();
+        assert_eq!(report.failed, 0, "{:?}", report.reasons);
+        assert!(report.spanning.iter().all(|count| *count > 0), "{:?}", report.spanning);
     }
 }

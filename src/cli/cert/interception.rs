@@ -1,0 +1,179 @@
+//! Lockgate in front of the application, for as long as a validation lasts.
+
+use std::{net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener}, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use authenticator_api::{Authenticator, Challenge, DomainName, KeyAuthorization, Token};
+use certificates::BoxError;
+use interception::{Gate, Method, Plan, Preference, Question, own_addresses, probe};
+use plugin_acme_challenge::AcmeChallenge;
+use plugin_api::{BuildCx, Chain, Link, Named, Plugin, SharedStore};
+use plugin_upstream::Upstream;
+use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Route};
+
+use super::arguments;
+
+/// How to step in front of the application.
+pub(super) struct Intercept {
+    pub(super) port: u16,
+    pub(super) method: arguments::Method,
+    pub(super) upstream: Option<String>,
+    pub(super) drain: Duration,
+    pub(super) authenticator: Arc<dyn Authenticator>,
+}
+
+/// Lockgate stands in front of the application.
+pub(super) struct Interception {
+    engine: Engine,
+    gate: Gate,
+    port: u16,
+    drain: Duration,
+}
+
+impl Intercept {
+    /// Starts the proxy, opens the gate, and proves that it leads here.
+    pub(super) async fn open(&self, challenges: &[Challenge]) -> Result<Interception, BoxError> {
+        let listen = free_port()?;
+        let config = self.config(listen)?;
+        let engine = tokio::task::spawn_blocking(|| Engine::start(config)).await??;
+        let listener_port = engine.addresses().first().map_or(0, |(_, address)| address.port());
+        let preferences: &[Preference] = match self.method {
+            // A container engine that publishes the port itself is in the way of TPROXY, but not of a redirect.
+            arguments::Method::Auto => &[Preference::Auto, Preference::Only(Method::Redirect)],
+            arguments::Method::Tproxy => &[Preference::Only(Method::Tproxy)],
+            arguments::Method::Redirect => &[Preference::Only(Method::Redirect)],
+        };
+        let mut failed: Option<BoxError> = None;
+        for preference in preferences {
+            let mut plan = Plan::new(self.port, listener_port);
+            plan.method = *preference;
+            let gate = Gate::open(plan).await.map_err(hinted)?;
+            let method = gate.method();
+            match self.prove(challenges).await {
+                Ok(()) => {
+                    self.log(&gate).await;
+                    return Ok(Interception { engine, gate, port: self.port, drain: self.drain });
+                }
+                Err(error) => failed = Some(error),
+            }
+            gate.close().await?;
+            if method == Method::Redirect {
+                break;
+            }
+        }
+        Err(failed.unwrap_or_else(|| "no method is left".into()))
+    }
+
+    fn config(&self, listen: Vec<SocketAddr>) -> Result<Config, BoxError> {
+        let mut named = Named::default();
+        named.insert::<dyn Authenticator>(NAME, Arc::clone(&self.authenticator));
+        let shared = SharedStore::default();
+        let mut cx = BuildCx::new(&named, &shared);
+        let challenge = plugin_acme_challenge::Config { authenticator: Some(NAME.into()), forward: None };
+        let server = self.upstream.clone().unwrap_or_else(|| "original-destination".into());
+        let links = vec![
+            Link::new(AcmeChallenge::build(challenge, &mut cx)?),
+            Link::new(Upstream::build(plugin_upstream::Config::new(vec![server]), &mut cx)?),
+        ];
+        let mut listener = Listener::new(NAME, listen);
+        listener.transparent = true;
+        listener.redirected = true;
+        // Whoever came through the gate shall come back to the application.
+        listener.keep_alive = false;
+        listener.accept_grace = ACCEPT_GRACE;
+        Ok(Config {
+            listeners: vec![listener],
+            routes: vec![Route::all(Arc::new(Chain::compile(NAME, links)?))],
+            trusted_proxies: Vec::new(),
+            timeouts: ClientTimeouts::default(),
+            limits: HeadLimits::default(),
+            shards: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            log: None,
+        })
+    }
+
+    /// Fetches a token that only we can know through the gate, on every address of this machine.
+    async fn prove(&self, challenges: &[Challenge]) -> Result<(), BoxError> {
+        let Some(first) = challenges.first() else { return Ok(()) };
+        let token = Token::parse(&format!("lockgate-probe-{}", first.token))?;
+        let key_authorization = KeyAuthorization::parse(&format!("{token}.lockgate"))?;
+        let domain: DomainName = first.domain.clone();
+        let question = Question {
+            host: domain.to_string(),
+            path: format!("/.well-known/acme-challenge/{token}"),
+            expected: key_authorization.as_str().to_owned(),
+        };
+        let challenge = Challenge { domain, token, key_authorization };
+        self.authenticator.present(&challenge).await?;
+        let addresses = own_addresses()?;
+        let probed = probe(&addresses, self.port, &question, PROBE_TIME).await;
+        self.authenticator.cleanup(&challenge).await?;
+        Ok(probed?)
+    }
+
+    async fn log(&self, gate: &Gate) {
+        if let Some(reason) = gate.fallback_reason() {
+            tracing::warn!(target: "lockgate::interception", reason, "TPROXY does not serve, a redirect is used");
+        }
+        if let Ok(counters) = gate.counters().await {
+            tracing::info!(target: "lockgate::interception", ?counters, "the probe came through");
+        }
+        tracing::warn!(
+            target: "lockgate::interception",
+            "while this lasts the application sees this machine's address; X-Forwarded-For has the visitor's"
+        );
+    }
+}
+
+impl Interception {
+    pub(super) fn died(&self) -> impl Future<Output = ()> + Send + use<> {
+        let died = self.gate.died();
+        async move {
+            let _ = died.await;
+        }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!("new connections to port {} come here ({:?}), a probe came through", self.port, self.gate.method())
+    }
+
+    /// Leads no more connections here, lets those that came finish, and leaves. Returns how many had to be cut.
+    pub(super) async fn close(self) -> Result<u64, BoxError> {
+        let Self { engine, mut gate, drain, .. } = self;
+        let stopped = gate.stop_intercepting().await;
+        let drained = tokio::task::spawn_blocking(move || engine.drain(drain)).await?;
+        stopped?;
+        gate.close().await?;
+        Ok(drained.cut)
+    }
+}
+
+/// A port that is free for both families, or for IPv4 where there is no IPv6.
+fn free_port() -> std::io::Result<Vec<SocketAddr>> {
+    let mut held = Vec::new();
+    loop {
+        let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let port = v4.local_addr()?.port();
+        let both = vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
+        let v6 = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None);
+        let Ok(v6) = v6 else { return Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into()]) };
+        v6.set_only_v6(true)?;
+        match v6.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()) {
+            Ok(()) => return Ok(both),
+            // Taken for IPv6 only: keep it, so that another one is drawn.
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && held.len() < 64 => held.push(v4),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn hinted(error: interception::OpenError) -> BoxError {
+    match error.hint() {
+        Some(hint) => format!("{}\n  hint: {hint}", crate::cli::report::sentence(&error)).into(),
+        None => error.into(),
+    }
+}
+
+const NAME: &str = "interception";
+/// A client whose SYN came before the rules went may send its ACK a round trip later, or two when one is lost.
+const ACCEPT_GRACE: Duration = Duration::from_secs(1);
+const PROBE_TIME: Duration = Duration::from_secs(5);

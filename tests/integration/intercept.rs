@@ -1,0 +1,119 @@
+//! A certificate for a live site, through the gate, with not one request lost.
+
+use std::time::Duration;
+
+use crate::support::{self, Stage, obtain};
+use test_support::{Network, Nginx, Pebble, Phase, Place, Process, Report, Visitors};
+
+fn whole_run(method: &str, requests: u64) -> Report {
+    let network = Network::new(["site", "visitors", "authority"]).unwrap();
+    let [site, visitors, authority] = network.hosts();
+    let nginx = Nginx::start_at(&Place::from(site), 80).unwrap();
+    let pebble = Pebble::in_network(authority, site, true).unwrap();
+    let storage = test_support::scratch_dir().unwrap();
+
+    let mut watched = nginx.site();
+    // While Lockgate is in between, the application is still reached at the address that the visitor dialled.
+    watched.served_at = true;
+    let load = Visitors::start(&Place::from(visitors), &watched, 32);
+    assert!(load.wait_for(requests / 4, Duration::from_secs(120)), "the visitors are too slow");
+    load.enter(Phase::During);
+    let mut command = obtain(&Place::from(site), &pebble, storage.path(), &["site.example", "www.site.example"]);
+    command.args(["--intercept", "80", "--method", method]);
+    let mut lockgate = Process::spawn(&command).unwrap();
+    let status = lockgate.wait(Duration::from_secs(120)).unwrap();
+    load.enter(Phase::After);
+    assert!(status.success(), "{}\n{}", lockgate.output(), pebble.output());
+    let target = load.requests() + requests / 4;
+    load.wait_for(target.max(requests), Duration::from_secs(180));
+    let report = load.stop();
+
+    assert!(storage.path().join("live/site.example/fullchain.pem").exists(), "{}", lockgate.output());
+    assert_eq!(report.failed, 0, "{:#?}\n{}", report.reasons, lockgate.output());
+    assert!(report.requests >= requests, "only {} requests", report.requests);
+    assert!(report.by_family.iter().all(|count| *count > requests / 4), "{:?}", report.by_family);
+    assert!(report.in_phase.iter().all(|count| *count > 0), "{:?}", report.in_phase);
+    support::assert_no_table(site);
+    eprintln!("{method}: {} requests, {:?} in the phases, p99 {:?}", report.requests, report.in_phase, report.p99);
+    report
+}
+
+#[test]
+fn no_visitor_notices_tproxy() {
+    whole_run("tproxy", 20_000);
+}
+
+#[test]
+fn no_visitor_notices_a_redirect() {
+    whole_run("redirect", 20_000);
+}
+
+/// kill -9 at each stage: the site answers directly within a second, no table is left, and the next run succeeds.
+#[test]
+fn a_kill_at_any_stage_harms_nobody() {
+    let network = Network::new(["site", "visitors", "authority"]).unwrap();
+    let [site, visitors, authority] = network.hosts();
+    let nginx = Nginx::start_at(&Place::from(site), 80).unwrap();
+    let pebble = Pebble::in_network(authority, site, true).unwrap();
+    for stage in Stage::ALL {
+        let storage = test_support::scratch_dir().unwrap();
+        let command = {
+            let mut command = obtain(&Place::from(site), &pebble, storage.path(), &["site.example"]);
+            command.arg("--intercept");
+            command
+        };
+        let mut lockgate = Process::spawn(&command).unwrap();
+        let reached = lockgate.wait_for_line(stage.line(), Duration::from_secs(60), |line| line.contains(stage.line()));
+        reached.unwrap();
+        lockgate.kill();
+        support::site_answers(visitors, nginx.site(), Duration::from_secs(1));
+        support::wait_for_no_table(site, Duration::from_secs(1));
+        let mut again = Process::spawn(&command).unwrap();
+        let status = again.wait(Duration::from_secs(60)).unwrap();
+        assert!(status.success(), "after a kill at {stage:?}: {}", again.output());
+        assert!(storage.path().join("live/site.example/privkey.pem").exists());
+    }
+}
+
+#[test]
+fn ctrl_c_undoes_everything() {
+    let network = Network::new(["site", "visitors", "authority"]).unwrap();
+    let [site, visitors, authority] = network.hosts();
+    let nginx = Nginx::start_at(&Place::from(site), 80).unwrap();
+    let pebble = Pebble::in_network(authority, site, true).unwrap();
+    let storage = test_support::scratch_dir().unwrap();
+    let mut command = obtain(&Place::from(site), &pebble, storage.path(), &["site.example"]);
+    command.arg("--intercept");
+    let mut lockgate = Process::spawn(&command).unwrap();
+    lockgate.wait_for_line("the gate", Duration::from_secs(60), |line| line.contains(Stage::GateOpen.line())).unwrap();
+    lockgate.signal(test_support::Signal::INT);
+    let status = lockgate.wait(Duration::from_secs(30)).unwrap();
+    assert_eq!(status.code(), Some(1), "{}", lockgate.output());
+    assert!(lockgate.output().contains("interrupted after"), "{}", lockgate.output());
+    support::assert_no_table(site);
+    support::site_answers(visitors, nginx.site(), Duration::from_secs(1));
+}
+
+/// certbot's standalone server is stopped for 30 seconds by one such visitor.
+#[test]
+fn two_hundred_silent_visitors_delay_nothing() {
+    let network = Network::new(["site", "visitors", "authority"]).unwrap();
+    let [site, visitors, authority] = network.hosts();
+    let nginx = Nginx::start_at(&Place::from(site), 80).unwrap();
+    let pebble = Pebble::in_network(authority, site, true).unwrap();
+    let storage = test_support::scratch_dir().unwrap();
+    let held = support::silent_connections(visitors, nginx.addresses(), 200);
+    let started = std::time::Instant::now();
+    let mut command = obtain(&Place::from(site), &pebble, storage.path(), &["site.example"]);
+    command.args(["--intercept", "--drain", "2s"]);
+    let mut lockgate = Process::spawn(&command).unwrap();
+    // More of them come while the gate is open.
+    lockgate.wait_for_line("the gate", Duration::from_secs(60), |line| line.contains(Stage::GateOpen.line())).unwrap();
+    let more = support::silent_connections(visitors, nginx.addresses(), 200);
+    lockgate.wait_for_line("the end of validation", Duration::from_secs(30), |line| line.contains("is proven")).unwrap();
+    let proven = started.elapsed();
+    let status = lockgate.wait(Duration::from_secs(60)).unwrap();
+    assert!(status.success(), "{}", lockgate.output());
+    assert!(proven < Duration::from_secs(5), "validation took {proven:?}");
+    drop((held, more));
+}
