@@ -214,6 +214,10 @@ impl Target {
             None if text.starts_with(b"/") || (text == b"*" && method == Method::OPTIONS) => (None, target.clone()),
             None => return Err(bad("The request target is neither a path nor a URL.")),
         };
+        // Pingora keeps the target as a `Uri`; what that cannot hold would be answered by its own page.
+        if !rest.is_empty() && http::uri::PathAndQuery::try_from(&bytes[rest.clone()]).is_err() {
+            return Err(bad("The request target holds a character that none may hold."));
+        }
         let query = bytes[rest.clone()].iter().position(|byte| *byte == b'?');
         let path = rest.start..query.map_or(rest.end, |query| rest.start + query);
         Ok(Self { authority, rest, path })

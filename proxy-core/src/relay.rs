@@ -244,13 +244,12 @@ impl ProxyHttp for Relay {
         ctx: &mut Self::CTX,
         reused: bool,
     ) -> Box<Error> {
-        let head_is_out = session.response_written().is_some_and(|head| !head.status.is_informational());
         let can_repeat = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
         error.retry.decide_reuse(reused);
         let asked = error.retry();
         error.set_retry(false);
         let Some(attempts) = ctx.as_mut().and_then(|flight| flight.attempts.as_mut()) else { return error };
-        if head_is_out {
+        if head_is_out(session) {
             return error;
         }
         if attempts.declined {
@@ -275,8 +274,7 @@ impl ProxyHttp for Relay {
             flight.progress.ending = ending;
             flight.reply = answer.map(Reply::Hooked);
         }
-        let head_is_out = session.response_written().is_some_and(|head| !head.status.is_informational());
-        if head_is_out || flight.reply.is_none() {
+        if head_is_out(session) || flight.reply.is_none() {
             // The connection is cut: that is how a client learns that what it has is not all.
             return silent;
         }
@@ -336,6 +334,13 @@ async fn decide(head: &RequestHeader, flight: &mut Flight) -> Turn {
     };
     flight.reply = Some(Reply::Hooked(answer));
     Turn::Reply
+}
+
+/// Whether the client has a final head, or no longer speaks HTTP.
+fn head_is_out(session: &Session) -> bool {
+    session.response_written().is_some_and(|head| {
+        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+    })
 }
 
 /// Writes the settled answer, through the response hooks unless one of them is to blame for it.

@@ -260,7 +260,7 @@ fn a_drain_ends_at_its_deadline() {
 fn every_request_has_one_log_line() {
     let origin = Origin::start().unwrap();
     let (mut lockgate, mut client) = start(&origin);
-    client.exchange(get("/?a=\"b\\")).unwrap();
+    client.exchange(get("/status/200?a='b\\")).unwrap();
     client.exchange(get("/status/404")).unwrap();
     let mut gone = Connection::open(lockgate.address()).unwrap();
     gone.send(get("/hang")).unwrap();
@@ -275,7 +275,7 @@ fn every_request_has_one_log_line() {
     });
     let lines: Vec<serde_json::Value> = lines.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of = |target: &str| lines.iter().find(|line| line["target"] == target).unwrap();
-    assert_eq!((&of("/?a=\"b\\")["status"], &of("/?a=\"b\\")["route"]), (&200.into(), &"site".into()));
+    assert_eq!((&of("/status/200?a='b\\")["status"], &of("/status/200?a='b\\")["route"]), (&200.into(), &"site".into()));
     assert_eq!(of("/status/404")["upstream"], origin.address().to_string());
     assert_eq!((&of("/hang")["status"], &of("/hang")["ending"]), (&serde_json::Value::Null, &"client".into()));
     assert_eq!((&of("-")["status"], &of("-")["ending"]), (&400.into(), &"refused".into()));

@@ -6,7 +6,6 @@
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read as _},
-    mem::MaybeUninit,
     os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -43,9 +42,12 @@ impl Journal {
             }
         };
         journal.write(HEADER)?;
-        // Its name must be as durable as its lines, and so must be the directory, which may be new.
-        for directory in [Some(state), state.parent()].into_iter().flatten() {
-            File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        // Its name must be as durable as its lines.
+        let sync = |directory: &Path| File::open(directory).and_then(|directory| directory.sync_all());
+        sync(state).map_err(failed)?;
+        if let Some(parent) = state.parent() {
+            // The directory may be new. A parent that we may not read was not made by us.
+            let _ = sync(parent);
         }
         Ok(journal)
     }
@@ -163,9 +165,9 @@ fn delete(journal: &Path) {
 
 /// A number that nobody can guess or has used.
 pub(crate) fn random() -> io::Result<u64> {
-    let mut buffer = [MaybeUninit::uninit(); 8];
-    let (bytes, _) = rustix::rand::getrandom(&mut buffer, GetRandomFlags::empty())?;
-    let bytes = <[u8; 8]>::try_from(&*bytes).map_err(io::Error::other)?;
+    let mut bytes = [0; 8];
+    // The kernel never gives less than asked for when that is at most 256 bytes.
+    rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty())?;
     Ok(u64::from_ne_bytes(bytes))
 }
 

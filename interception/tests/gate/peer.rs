@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use interception::{Capability, Gate, Method, OpenError, Plan, Preference, missing_capabilities};
 
 use crate::site::{Server, Site};
-use crate::{METHODS, at_application, at_gate, runtime};
+use crate::{METHODS, at_application, at_gate, install, runtime};
 
 #[test]
 #[ignore = "the process that other tests start"]
@@ -141,6 +141,6 @@ fn opens_and_closes(wrapper: &str, directory: &tempfile::TempDir) {
 fn copy_for_others() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::copy(this_program(), directory.path().join("peer")).unwrap();
+    install(&this_program(), &directory.path().join("peer"));
     directory
 }

@@ -6,6 +6,9 @@
 pub mod chain;
 pub mod config;
 
+#[cfg(feature = "test")]
+pub mod harness;
+
 mod body;
 mod build;
 mod cx;

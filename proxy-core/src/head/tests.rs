@@ -87,6 +87,7 @@ const REFUSED: &[(&[u8], u16)] = &[
     (b"GET / HTTP/1.1\r\n\r\n", 400),
     (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    (b"GET /?a=\"b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     (b"GET http://u:p@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),

@@ -53,6 +53,13 @@ impl Site {
 
 /// `length` bytes in which no two places look alike, so that a lost, doubled or moved piece is noticed.
 pub(crate) fn filler(length: usize) -> Arc<[u8]> {
-    let lines = (0_u64..).flat_map(|line| format!("{:016x}\n", line.wrapping_mul(0x9e37_79b9_7f4a_7c15)).into_bytes());
-    lines.take(length).collect::<Vec<u8>>().into()
+    let mut bytes = Vec::with_capacity(length + 8);
+    let mut word = 0_u64;
+    while bytes.len() < length {
+        // The golden ratio's multiples do not repeat; this is made anew by every test, so it must be quick in a debug build.
+        word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        bytes.extend_from_slice(&word.to_be_bytes());
+    }
+    bytes.truncate(length);
+    bytes.into()
 }
