@@ -17,6 +17,7 @@ pub(crate) const PLUGINS: &[Kind] = &[
 /// Every authenticator that `use = "…"` in an `[[authenticator]]` can name.
 pub(crate) const AUTHENTICATORS: &[AuthenticatorKind] = &[
     AuthenticatorKind::of::<authenticator_standalone::Standalone>(),
+    AuthenticatorKind::of::<authenticator_webroot::Webroot>(),
 ];
 
 /// An authenticator that is compiled in.

@@ -77,6 +77,8 @@ impl Root {
         let Some(parent) = parent else { return Ok(()) };
         match rustix::fs::unlinkat(&parent.handle, part.name(), AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => Ok(()),
+            // A file system that became read-only says so before it says that there is nothing to remove.
+            Err(_) if parent.has_no(part) => Ok(()),
             Err(error) => Err(parent.failed("remove", part.name(), error)),
         }
     }
@@ -202,6 +204,10 @@ impl Place {
             Err(Errno::NOTDIR | Errno::LOOP) => Err(self.refused("enter", part.name(), self.kind(part))),
             Err(error) => Err(self.failed("enter", part.name(), error)),
         }
+    }
+
+    fn has_no(&self, part: Part) -> bool {
+        rustix::fs::statat(&self.handle, part.name(), AtFlags::SYMLINK_NOFOLLOW).err() == Some(Errno::NOENT)
     }
 
     /// What stands in the place of a directory, for the message only.

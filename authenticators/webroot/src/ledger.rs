@@ -115,9 +115,11 @@ impl Ledger {
             key_authorization: key_authorization.clone(),
             temporary: temporary.clone(),
         })?;
-        // What a failure leaves, if anything, is in the journal; so that has to stay.
-        let created = directory.create(token, &temporary, &key_authorization);
-        match created.inspect_err(|_| self.unsettled = true)? {
+        let created = directory.create(token, &temporary, &key_authorization).inspect_err(|_| {
+            // What a failure leaves that cannot be removed either is in the journal; so that has to stay.
+            self.unsettled |= remove_file(root, token, Some(&temporary), &key_authorization).is_err();
+        });
+        match created? {
             Creation::Done => {
                 let present = self.files.entry(key.clone());
                 let present = present.or_insert(Presented { key_authorization, domains: BTreeSet::new() });

@@ -1,11 +1,14 @@
 //! What is left by a process that dies, or whose disk is full: the test binary runs itself as that process.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail like the test")]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::ExitStatusExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -35,6 +38,41 @@ async fn a_process_killed_at_any_moment_leaves_nothing_after_the_next_start() {
         site.authenticator().start().await.unwrap();
         site.assert_clean();
     }
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_system_call_leaves_nothing_after_the_next_start() {
+    let mut kills = 0;
+    for call in [
+        "mkdir",
+        "mkdirat",
+        "flock",
+        "pwrite64",
+        "fdatasync",
+        "fsync",
+        "write",
+        "fchmod",
+        "renameat2",
+        "unlinkat",
+        "unlink",
+    ] {
+        for nth in 1.. {
+            let site = Site::new();
+            let inject = format!("inject={call}:signal=KILL:when={nth}");
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]).arg(std::env::current_exe().unwrap());
+            let outcome = site.with_role(&mut strace, "once").output().expect("strace is installed");
+            site.authenticator().start().await.unwrap();
+            site.assert_clean();
+            if outcome.status.success() {
+                break;
+            }
+            // strace ends itself by the signal that ended its tracee.
+            assert_eq!(outcome.status.signal(), Some(9), "{}", String::from_utf8_lossy(&outcome.stderr));
+            kills += 1;
+        }
+    }
+    assert!(kills > 15, "only {kills} runs were killed: the calls above are not the ones that are made");
 }
 
 #[tokio::test]
@@ -164,6 +202,10 @@ async fn child() {
             report_ready();
             std::future::pending::<()>().await;
         }
+        "once" => {
+            authenticator.present(&challenge).await.unwrap();
+            authenticator.cleanup(&challenge).await.unwrap();
+        }
         "churn" => {
             report_ready();
             loop {
@@ -181,6 +223,8 @@ async fn child() {
             let failed = authenticator.present(&challenge).await;
             assert_eq!(kind(&failed), Some(std::io::ErrorKind::StorageFull), "{failed:?}");
             assert_eq!(names(&root.join(".well-known/acme-challenge")), Vec::<String>::new());
+            assert_eq!(names(&state), Vec::<String>::new());
+            drop(filler);
             fs::remove_file(root.join("filler")).unwrap();
             authenticator.present(&challenge).await.unwrap();
             authenticator.cleanup(&challenge).await.unwrap();

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::{Duration, SystemTime}};
 
 use authenticator_api::Authenticator;
 use authenticator_standalone::Standalone;
+use authenticator_webroot::{Paths, Webroot};
 use certificates::{Blame, Client, Lock, ObtainError, Obtained, Presented, Renewal, Request, Store, obtain};
 use interception::{Capability, missing_capabilities};
 use tokio::signal::unix::{SignalKind, signal};
@@ -120,7 +121,9 @@ async fn open_store(path: &Path) -> Result<Store, Failure> {
 
 fn authenticator(arguments: &Arguments) -> Result<Arc<dyn Authenticator>, Failure> {
     Ok(match (arguments.authenticator, &arguments.webroot) {
-        (arguments::Authenticator::Webroot, Some(_)) => return Err(Failure { message: "WEBROOT-PENDING".into(), hint: None, usage: true }),
+        (arguments::Authenticator::Webroot, Some(path)) => {
+            Arc::new(Webroot::new(Paths::Every(path.clone()), arguments.storage.join(".lockgate-webroot")))
+        }
         (arguments::Authenticator::Webroot, None) => {
             return Err(Failure { message: "--authenticator webroot needs --webroot PATH".into(), hint: None, usage: true });
         }
