@@ -28,7 +28,7 @@ enum Command {
     #[command(subcommand)]
     Cert(cert::Command),
     /// List the plugins and authenticators that are compiled in, with their keys.
-    Plugins,
+    Plugins(plugins::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -79,7 +79,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Run(arguments) => run::run(arguments.config.as_deref()),
         Command::Check(arguments) => check::run(arguments.config.as_deref()),
         Command::Cert(command) => cert::run(&command),
-        Command::Plugins => plugins::run(),
+        Command::Plugins(arguments) => plugins::run(&arguments),
     }
     .into()
 }

@@ -77,8 +77,7 @@ pub(crate) fn load(source: Source) -> Result<Loaded, Problems> {
     let names: Vec<_> = listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
     let shared = SharedStore::default();
     let has_routes = root.contains("route");
-    let routes =
-        route::build(root.take_tables("route", &mut problems), &names, &named, &shared, &mut problems);
+    let routes = route::build(root.take_tables("route", &mut problems), &names, &named, &shared, &mut problems);
 
     for key in root.keys() {
         let hint = did_you_mean(&key, &SECTIONS).unwrap_or_else(|| format!("sections: {}", SECTIONS.join(", ")));
@@ -91,9 +90,10 @@ pub(crate) fn load(source: Source) -> Result<Loaded, Problems> {
         );
     }
     if !has_routes && problems.is_empty() {
-        problems.push(Problem::new(whole, "there is no route").with_hint(
-            "add `[[route]]` with `chain = [{ use = \"upstream\", servers = [\"127.0.0.1:8080\"] }]`",
-        ));
+        problems.push(
+            Problem::new(whole, "there is no route")
+                .with_hint("add `[[route]]` with `chain = [{ use = \"upstream\", servers = [\"127.0.0.1:8080\"] }]`"),
+        );
     }
     let loaded = server.zip(log).map(|(server, log)| Loaded {
         engine: Config {

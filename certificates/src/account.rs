@@ -4,7 +4,7 @@ use instant_acme::{Account, AccountCredentials, NewAccount};
 
 use crate::{
     Client, Progress, Request, Store,
-    obtain::{ObtainError, Observer},
+    obtain::{Observer, ObtainError},
 };
 
 /// The stored account for the request's directory, or a new one. A new one is on disk before it is used.

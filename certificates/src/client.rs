@@ -109,8 +109,11 @@ impl Client {
         http.enforce_http(false);
         http.set_connect_timeout(Some(CONNECT_TIME));
         http.set_nodelay(true);
-        let https =
-            HttpsConnectorBuilder::new().with_tls_config(config.with_no_client_auth()).https_only().enable_http1().wrap_connector(http);
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(config.with_no_client_auth())
+            .https_only()
+            .enable_http1()
+            .wrap_connector(http);
         Ok(Self { hyper: Hyper::builder(TokioExecutor::new()).build(https), retry_after: Arc::default() })
     }
 
@@ -129,7 +132,7 @@ impl Client {
         let request = Request::get(url).body(Full::default());
         let request = request.map_err(|error| TransportError::Exchange { host: host.clone(), source: error.into() })?;
         let response = self.send(request).await?;
-        serde_json::from_slice(response.body()).map_err(|_: serde_json::Error| not_acme(&host, &response))
+        serde_json::from_slice(response.body()).map_err(|_error: serde_json::Error| not_acme(&host, &response))
     }
 
     async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, TransportError> {
@@ -146,7 +149,8 @@ impl Client {
         let response = tokio::time::timeout(DEADLINE, exchange)
             .await
             .unwrap_or_else(|_| Err(TransportError::TimedOut { host: host.clone() }))?;
-        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after =
+            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let retry_after = retry_after.map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
         *self.retry_after.lock().unwrap_or_else(PoisonError::into_inner) = retry_after;
         let failed = response.status().is_client_error() || response.status().is_server_error();
@@ -211,7 +215,8 @@ fn explain(host: &str, error: hyper_util::client::legacy::Error) -> TransportErr
 }
 
 fn not_acme(host: &str, response: &Response<Bytes>) -> TransportError {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
+    let kind =
+        response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
     let text = String::from_utf8_lossy(response.body());
     TransportError::NotAcme {
         host: host.to_owned(),

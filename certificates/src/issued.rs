@@ -50,15 +50,15 @@ impl Issued {
         let split = fullchain.find(end).map(|at| at + end.len()).ok_or(IssuedError::Unreadable)?;
         let (certificate, chain) = fullchain.split_at(split);
         for der in CertificateDer::pem_slice_iter(chain.as_bytes()) {
-            der.map_err(|_| IssuedError::Unreadable)?;
+            der.map_err(|_error| IssuedError::Unreadable)?;
         }
-        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| IssuedError::Unreadable)?;
-        let (_, leaf) = X509Certificate::from_der(&der).map_err(|_| IssuedError::Unreadable)?;
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_error| IssuedError::Unreadable)?;
+        let (_, leaf) = X509Certificate::from_der(&der).map_err(|_error| IssuedError::Unreadable)?;
         let public = public_key(key)?;
         if leaf.public_key().raw != public {
             return Err(IssuedError::OtherKey);
         }
-        let alternative = leaf.subject_alternative_name().map_err(|_| IssuedError::Unreadable)?;
+        let alternative = leaf.subject_alternative_name().map_err(|_error| IssuedError::Unreadable)?;
         let general = alternative.iter().flat_map(|extension| &extension.value.general_names);
         let names = general.filter_map(|name| match name {
             GeneralName::DNSName(name) => DomainName::parse(name).ok(),
@@ -88,5 +88,5 @@ impl Issued {
 /// The public key (SubjectPublicKeyInfo) of a private one. Keys that rcgen with ring cannot load, such as some RSA ones,
 /// count as unreadable.
 fn public_key(pem: &str) -> Result<Vec<u8>, IssuedError> {
-    KeyPair::from_pem(pem).map(|pair| pair.subject_public_key_info()).map_err(|_| IssuedError::Key)
+    KeyPair::from_pem(pem).map(|pair| pair.subject_public_key_info()).map_err(|_error| IssuedError::Key)
 }

@@ -22,5 +22,7 @@ mod store;
 pub use client::{Client, TransportError};
 pub use issued::{IssuedError, Names};
 pub use lock::{Lock, LockError};
-pub use obtain::{Blame, BoxError, ChallengeFailure, ObtainError, Observer, Obtained, Presented, Progress, Request, obtain};
+pub use obtain::{
+    Blame, BoxError, ChallengeFailure, Observer, ObtainError, Obtained, Presented, Progress, Request, obtain,
+};
 pub use store::{Lineage, Renewal, Saved, Store, StoreError};

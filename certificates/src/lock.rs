@@ -88,7 +88,9 @@ impl Lock {
 }
 
 fn holder(path: &Path) -> String {
-    let Ok(mut file) = OpenOptions::new().read(true).write(true).open(path) else { return "another process".to_owned() };
+    let Ok(mut file) = OpenOptions::new().read(true).write(true).open(path) else {
+        return "another process".to_owned();
+    };
     let held = fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).ok().flatten().and_then(|lock| lock.pid);
     let mut said = String::new();
     let _ = file.read_to_string(&mut said);

@@ -160,7 +160,7 @@ pub async fn obtain(
         let (store, renewal) = (store.clone(), request.renewal.clone());
         // Files are synced to disk: that blocks.
         let saved = tokio::task::spawn_blocking(move || store.save(&name, &issued, &key, &renewal)).await;
-        saved.map_err(|_: tokio::task::JoinError| ObtainError::Interrupted)??
+        saved.map_err(|_error: tokio::task::JoinError| ObtainError::Interrupted)??
     };
     observer.progress(Progress::Saved { live: saved.live.clone() });
     Ok(Obtained::Issued(saved))

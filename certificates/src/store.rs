@@ -115,14 +115,15 @@ impl Store {
     /// number when a lineage with other names has it.
     pub fn name_for(&self, first: &str, names: &Names) -> String {
         let listed = fs::read_dir(self.root.join("renewal")).into_iter().flatten().flatten();
-        let mut existing: Vec<String> = listed
-            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".conf")?.to_owned()))
-            .collect();
+        let mut existing: Vec<String> =
+            listed.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".conf")?.to_owned())).collect();
         existing.sort();
-        if let Some(same) = existing.iter().find(|name| self.load(name).is_some_and(|lineage| lineage.names == *names)) {
+        if let Some(same) = existing.iter().find(|name| self.load(name).is_some_and(|lineage| lineage.names == *names))
+        {
             return same.clone();
         }
-        let is_taken = |name: &str| existing.iter().any(|taken| taken == name) || self.root.join("archive").join(name).exists();
+        let is_taken =
+            |name: &str| existing.iter().any(|taken| taken == name) || self.root.join("archive").join(name).exists();
         // A lineage that never got complete is nobody's: its name is free again.
         let is_empty = |name: &str| self.load(name).is_none() && !existing.iter().any(|taken| taken == name);
         let mut candidate = first.to_owned();

@@ -32,7 +32,11 @@ impl Answer {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(format!("content-length: {}\r\n", self.body.len()).as_bytes());
-        out.extend_from_slice(if keep_alive { b"connection: keep-alive\r\n\r\n" } else { b"connection: close\r\n\r\n" });
+        out.extend_from_slice(if keep_alive {
+            b"connection: keep-alive\r\n\r\n"
+        } else {
+            b"connection: close\r\n\r\n"
+        });
         if with_body {
             out.extend_from_slice(&self.body);
         }

@@ -1,6 +1,11 @@
 //! The edge: one per connection. It reads heads, chooses routes, and hands requests to pingora one after the other.
 
-use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::{Duration, Instant, SystemTime}};
+use std::{
+    cell::RefCell,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::{Buf as _, BytesMut};
 use http::{Method, StatusCode};
@@ -90,11 +95,10 @@ impl Edge {
     async fn arrival(&self, conn: &mut Conn, bytes: &mut BytesMut, wait: Duration) -> Arrival {
         let limits = &self.shard.config.limits;
         let mut scanner = Scanner::default();
-        if !bytes.is_empty() {
-            match Self::scan(&mut scanner, bytes, limits) {
-                Some(arrival) => return arrival,
-                None => {}
-            }
+        if !bytes.is_empty()
+            && let Some(arrival) = Self::scan(&mut scanner, bytes, limits)
+        {
+            return arrival;
         }
         if bytes.is_empty() {
             bytes.reserve(READ_SIZE);
@@ -172,7 +176,9 @@ impl Edge {
 
     fn line(&self, head: &Head, bytes: &[u8]) -> Line {
         // Only the log wants the fields as text of its own.
-        let text = |range: &std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range.clone()]).into_owned().into_boxed_str();
+        let text = |range: &std::ops::Range<usize>| {
+            String::from_utf8_lossy(&bytes[range.clone()]).into_owned().into_boxed_str()
+        };
         let logged = self.shard.log.is_some();
         Line {
             method: head.method.clone(),

@@ -1,12 +1,6 @@
 //! The engine: binds, starts the shards, drains, stops.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use plugin_api::{PluginError, StartCx};
 use tokio::{sync::watch, time::Instant};
@@ -115,14 +109,8 @@ impl Engine {
         .map_err(|source| StartError::Log { source })?;
         let (phase, phases) = watch::channel(Phase::Serve);
         let background = start_plugins(&config)?;
-        let mut engine = Self {
-            phase,
-            shards: Vec::new(),
-            metrics: Vec::new(),
-            addresses,
-            writer,
-            background: Some(background),
-        };
+        let mut engine =
+            Self { phase, shards: Vec::new(), metrics: Vec::new(), addresses, writer, background: Some(background) };
         let ports: Vec<_> = engine.addresses.iter().map(|(name, address)| (Arc::clone(name), address.port())).collect();
         for (index, sockets) in sockets.into_iter().enumerate() {
             let metrics = Arc::new(Metrics::default());
@@ -196,8 +184,7 @@ fn bind(config: &Config) -> Result<(ShardSockets, Addresses), StartError> {
     for listener in &config.listeners {
         let listener = Arc::new(listener.clone());
         for &address in &listener.addresses {
-            let failed =
-                |source| StartError::Listen { listener: Arc::clone(&listener.name), address, source };
+            let failed = |source| StartError::Listen { listener: Arc::clone(&listener.name), address, source };
             let bound = listener::bind(&listener, address, config.shards.get()).map_err(failed)?;
             addresses.push((Arc::clone(&listener.name), bound.address));
             for (shard, socket) in shards.iter_mut().zip(bound.sockets) {

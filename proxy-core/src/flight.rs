@@ -8,14 +8,7 @@ use std::{
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use plugin_api::{Chain, Connection, Ending, Outcome, Request, chain::Run};
 
-use crate::{
-    access_log::Record,
-    answer::Answer,
-    conn::Watch,
-    metrics::Metric,
-    shard::Shard,
-    upstream::Attempts,
-};
+use crate::{access_log::Record, answer::Answer, conn::Watch, metrics::Metric, shard::Shard, upstream::Attempts};
 
 /// A request in flight. Dropping it ends it: it is counted and logged exactly once, whatever happened.
 pub(crate) struct Flight {
@@ -121,7 +114,10 @@ impl Flight {
             "a plugin is broken"
         );
         self.progress.ending = Ending::Plugin;
-        let page = Answer::page(StatusCode::INTERNAL_SERVER_ERROR, "A part of this proxy failed. The operator can see why in its log.");
+        let page = Answer::page(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "A part of this proxy failed. The operator can see why in its log.",
+        );
         self.reply = Some(Reply::Plain(page));
     }
 
@@ -195,4 +191,3 @@ impl Drop for Flight {
         self.end();
     }
 }
-

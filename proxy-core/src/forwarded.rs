@@ -106,7 +106,13 @@ mod tests {
 
     #[test]
     fn a_stranger_cannot_claim_another_address() {
-        let claims = [("x-forwarded-for", "203.0.113.1"), ("x-forwarded-for", "203.0.113.2"), ("forwarded", "for=_x"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "bank.example")];
+        let claims = [
+            ("x-forwarded-for", "203.0.113.1"),
+            ("x-forwarded-for", "203.0.113.2"),
+            ("forwarded", "for=_x"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "bank.example"),
+        ];
         let head = forwarded("[2001:db8::7]:1", &claims);
         assert_eq!(head.0.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["2001:db8::7"]);
         assert_eq!(head.0["forwarded"], "for=\"[2001:db8::7]\";proto=http");
@@ -116,7 +122,10 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_is_believed_and_added() {
-        let head = forwarded("10.1.1.1:1", &[("x-forwarded-for", "203.0.113.1"), ("x-forwarded-for", "203.0.113.2"), ("x-forwarded-proto", "https")]);
+        let head = forwarded(
+            "10.1.1.1:1",
+            &[("x-forwarded-for", "203.0.113.1"), ("x-forwarded-for", "203.0.113.2"), ("x-forwarded-proto", "https")],
+        );
         assert_eq!(head.0["x-forwarded-for"], "203.0.113.1, 203.0.113.2, 10.1.1.1");
         assert_eq!(head.0["x-forwarded-proto"], "https");
         assert_eq!(head.0["forwarded"], "for=10.1.1.1;proto=http");

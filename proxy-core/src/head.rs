@@ -119,7 +119,8 @@ impl Head {
         let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
             return Err(bad("The request line is malformed."));
         };
-        let method = Method::from_bytes(method.as_bytes()).map_err(|_: http::method::InvalidMethod| bad("The method is malformed."))?;
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_error: http::method::InvalidMethod| bad("The method is malformed."))?;
         if target.len() > limits.target {
             return Err(TARGET_TOO_LONG);
         }
@@ -199,11 +200,15 @@ impl Target {
             if authority.port.is_none_or(|port| port == 0) {
                 return Err(bad("CONNECT needs a host and a port."));
             }
-            return Ok(Self { authority: Some(target.clone()), path: target.end..target.end, rest: target.end..target.end });
+            return Ok(Self {
+                authority: Some(target.clone()),
+                path: target.end..target.end,
+                rest: target.end..target.end,
+            });
         }
-        let scheme = [&b"http://"[..], b"https://"].into_iter().find(|scheme| {
-            text.len() > scheme.len() && text[..scheme.len()].eq_ignore_ascii_case(scheme)
-        });
+        let scheme = [&b"http://"[..], b"https://"]
+            .into_iter()
+            .find(|scheme| text.len() > scheme.len() && text[..scheme.len()].eq_ignore_ascii_case(scheme));
         let (authority, rest) = match scheme {
             Some(scheme) => {
                 let start = target.start + scheme.len();
@@ -297,7 +302,8 @@ impl Tokens {
 fn is_coding_before_chunked(coding: &[u8]) -> bool {
     let mut codings = coding.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let last_is_chunked = codings.next().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
-    let is_token = |coding: &[u8]| !coding.is_empty() && coding.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    let is_token =
+        |coding: &[u8]| !coding.is_empty() && coding.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
     last_is_chunked && codings.all(|coding| is_token(coding) && !coding.eq_ignore_ascii_case(b"chunked"))
 }
 
@@ -315,14 +321,17 @@ fn range_of(bytes: &[u8], part: &[u8]) -> Range<usize> {
 fn malformed(error: httparse::Error, bytes: &[u8]) -> Refusal {
     // A blank within the target makes the tokenizer look for the version in the wrong place.
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let names_version = line.splitn(3, |byte| *byte == b' ').nth(2).is_some_and(|version| version.starts_with(b"HTTP/"));
+    let names_version =
+        line.splitn(3, |byte| *byte == b' ').nth(2).is_some_and(|version| version.starts_with(b"HTTP/"));
     match error {
-        httparse::Error::TooManyHeaders => {
-            Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason: "The request has more than 256 header fields." }
-        }
-        httparse::Error::Version if names_version => {
-            Refusal { status: StatusCode::HTTP_VERSION_NOT_SUPPORTED, reason: "Only HTTP/1.0 and HTTP/1.1 are spoken here." }
-        }
+        httparse::Error::TooManyHeaders => Refusal {
+            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            reason: "The request has more than 256 header fields.",
+        },
+        httparse::Error::Version if names_version => Refusal {
+            status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            reason: "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
+        },
         httparse::Error::HeaderName => bad("A header field name is malformed."),
         httparse::Error::HeaderValue => bad("A header field value is malformed."),
         _ => bad("The request head is malformed."),

@@ -321,7 +321,10 @@ async fn decide(head: &RequestHeader, flight: &mut Flight) -> Turn {
         Ok(Decision::Respond { response, .. }) => (*response).into(),
         Ok(Decision::Tunnel { by, .. }) => {
             tracing::error!(target: "lockgate::chain", plugin = by, "a tunnel was asked for a request that is not CONNECT");
-            Answer::page(StatusCode::INTERNAL_SERVER_ERROR, "This proxy is configured to tunnel what cannot be tunnelled.")
+            Answer::page(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "This proxy is configured to tunnel what cannot be tunnelled.",
+            )
         }
         Ok(Decision::Exhausted) => {
             tracing::error!(target: "lockgate::chain", route = &**flight.run.chain().name(), "no plugin of the chain ended the request");
@@ -338,9 +341,9 @@ async fn decide(head: &RequestHeader, flight: &mut Flight) -> Turn {
 
 /// Whether the client has a final head, or no longer speaks HTTP.
 fn head_is_out(session: &Session) -> bool {
-    session.response_written().is_some_and(|head| {
-        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
-    })
+    session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS)
 }
 
 /// Writes the settled answer, through the response hooks unless one of them is to blame for it.
@@ -385,19 +388,24 @@ async fn write(session: &mut Session, answer: Answer) -> pingora::Result<u64> {
 
 /// Whose fault an error of pingora's is, and what the client is told.
 fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer>) {
-    use ErrorType::{ConnectTimedout, ConnectionClosed, ReadError, ReadTimedout, TLSHandshakeTimedout, WriteError, WriteTimedout};
+    use ErrorType::{
+        ConnectTimedout, ConnectionClosed, ReadError, ReadTimedout, TLSHandshakeTimedout, WriteError, WriteTimedout,
+    };
     let page = |status, reason| Some(Answer::page(status, reason));
     match (error.esource(), error.etype()) {
-        (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => {
-            (Ending::Upstream, page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."))
-        }
-        (ErrorSource::Upstream, _) => {
-            (Ending::Upstream, page(StatusCode::BAD_GATEWAY, "The server behind this proxy closed the connection or did not speak HTTP."))
-        }
+        (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => (
+            Ending::Upstream,
+            page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."),
+        ),
+        (ErrorSource::Upstream, _) => (
+            Ending::Upstream,
+            page(StatusCode::BAD_GATEWAY, "The server behind this proxy closed the connection or did not speak HTTP."),
+        ),
         // The clock of an upgrade request runs on the client's connection, but it waits for the upstream server.
-        (ErrorSource::Downstream, ReadError) if flight.watch.is_some() && is_timeout(error) => {
-            (Ending::Upstream, page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."))
-        }
+        (ErrorSource::Downstream, ReadError) if flight.watch.is_some() && is_timeout(error) => (
+            Ending::Upstream,
+            page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."),
+        ),
         (ErrorSource::Downstream, ReadTimedout) => {
             (Ending::Client, page(StatusCode::REQUEST_TIMEOUT, "The rest of the request did not arrive in time."))
         }

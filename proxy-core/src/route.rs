@@ -44,14 +44,7 @@ pub(crate) fn find<'r>(routes: &'r [Route], facts: &Facts<'_>) -> Option<&'r Arc
 impl Route {
     /// A route without conditions.
     pub fn all(chain: Arc<Chain>) -> Self {
-        Self {
-            listeners: Vec::new(),
-            hosts: Vec::new(),
-            path: None,
-            methods: Vec::new(),
-            clients: Vec::new(),
-            chain,
-        }
+        Self { listeners: Vec::new(), hosts: Vec::new(), path: None, methods: Vec::new(), clients: Vec::new(), chain }
     }
 
     fn matches(&self, facts: &Facts<'_>) -> bool {

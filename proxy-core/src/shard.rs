@@ -196,11 +196,8 @@ impl Drop for Open {
 }
 
 fn pingora_conf() -> ServerConf {
-    let mut conf = ServerConf::default();
-    conf.upstream_keepalive_pool_size = UPSTREAM_POOL;
     // A request tries each address of its peer once, and there may be many.
-    conf.max_retries = 256;
-    conf
+    ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, max_retries: 256, ..ServerConf::default() }
 }
 
 /// Unused upstream connections that a shard keeps.

@@ -11,7 +11,10 @@ use http::StatusCode;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 use plugin_api::{Address, Bind, Connection, Peer};
 
-use crate::{answer::Answer, resolver::{ResolveError, Resolver}};
+use crate::{
+    answer::Answer,
+    resolver::{ResolveError, Resolver},
+};
 
 /// The attempts of one request at one peer.
 pub(crate) struct Attempts {
@@ -79,7 +82,12 @@ impl Attempts {
     }
 
     /// The next destination; `None` when there is no other.
-    pub(crate) async fn next(&mut self, resolver: &Resolver, connection: &Connection, own_port: u16) -> Option<Destination> {
+    pub(crate) async fn next(
+        &mut self,
+        resolver: &Resolver,
+        connection: &Connection,
+        own_port: u16,
+    ) -> Option<Destination> {
         if std::mem::take(&mut self.again) {
             return self.current.clone();
         }
@@ -115,11 +123,18 @@ impl Attempts {
     fn note_unresolved(&mut self, name: &str, error: &ResolveError) {
         let source: &dyn std::error::Error = error;
         tracing::warn!(target: "lockgate::upstream", name, error = source, "an upstream name does not resolve");
-        self.failure = Some(if matches!(error, ResolveError::TimedOut) { Failure::ResolveTimeout } else { Failure::Resolve });
+        self.failure =
+            Some(if matches!(error, ResolveError::TimedOut) { Failure::ResolveTimeout } else { Failure::Resolve });
     }
 
     /// What pingora needs to connect to `destination`. `None` when the path of a socket cannot be used.
-    pub(crate) fn http_peer(&self, destination: &Destination, connection: &Connection, host: Option<&str>, upgrade: bool) -> Option<HttpPeer> {
+    pub(crate) fn http_peer(
+        &self,
+        destination: &Destination,
+        connection: &Connection,
+        host: Option<&str>,
+        upgrade: bool,
+    ) -> Option<HttpPeer> {
         let settings = self.peer.settings();
         let (tls, server_name) = match &settings.tls {
             Some(tls) => (true, tls.server_name.as_deref().or(host).unwrap_or_default().to_owned()),
@@ -166,8 +181,8 @@ fn set_bind(peer: &mut HttpPeer, bind: &Bind, connection: &Connection, destinati
         _ => None,
     };
     if let Some(source) = source {
-        let mut bind_to = pingora::connectors::l4::BindTo::default();
-        bind_to.addr = Some(SocketAddr::new(source, 0));
+        let bind_to =
+            pingora::connectors::l4::BindTo { addr: Some(SocketAddr::new(source, 0)), ..Default::default() };
         peer.options.bind_to = Some(bind_to);
         if *bind == Bind::Same {
             // The source differs from client to client, and pingora's key does not have it.
@@ -193,7 +208,9 @@ impl Failure {
     pub(crate) fn answer(self) -> Answer {
         let (status, reason) = match self {
             Self::Connect => (StatusCode::BAD_GATEWAY, "The server behind this proxy cannot be reached."),
-            Self::ConnectTimeout => (StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not accept the connection in time."),
+            Self::ConnectTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not accept the connection in time.")
+            }
             Self::Resolve => (StatusCode::BAD_GATEWAY, "The name of the server behind this proxy has no address."),
             Self::ResolveTimeout => (StatusCode::GATEWAY_TIMEOUT, "The name service did not answer in time."),
             Self::Loop => (StatusCode::LOOP_DETECTED, "This proxy would pass the request on to itself."),
@@ -241,7 +258,13 @@ mod tests {
         let to = Destination::Inet("192.0.2.9:80".parse().unwrap());
         let made = Attempts::new(peer).http_peer(&to, &connection(), None, false).unwrap();
         let options = &made.options;
-        for timeout in [options.connection_timeout, options.total_connection_timeout, options.read_timeout, options.write_timeout, options.idle_timeout] {
+        for timeout in [
+            options.connection_timeout,
+            options.total_connection_timeout,
+            options.read_timeout,
+            options.write_timeout,
+            options.idle_timeout,
+        ] {
             assert!(timeout.is_some());
         }
         let same = Attempts::new(bound.clone()).http_peer(&to, &connection(), None, false).unwrap();

@@ -1,11 +1,29 @@
 //! `lockgate plugins`: what is compiled in.
 
-use plugin_api::{Terminal, config::KeyDoc};
+use plugin_api::{
+    Terminal,
+    config::{KeyDoc, markdown_table},
+};
 
 use super::{Exit, report};
 use crate::registry::{AUTHENTICATORS, PLUGINS};
 
-pub(super) fn run() -> Exit {
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Print the tables of keys that the READMEs hold.
+    #[arg(long)]
+    markdown: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    if arguments.markdown {
+        let plugins = PLUGINS.iter().map(|plugin| (plugin.name(), plugin.keys()));
+        let authenticators = AUTHENTICATORS.iter().map(|authenticator| (authenticator.name, (authenticator.keys)()));
+        for (name, keys) in plugins.chain(authenticators) {
+            report::line(format!("## {name}\n{}", markdown_table(&keys)));
+        }
+        return Exit::Success;
+    }
     for plugin in PLUGINS {
         let ends = match plugin.terminal() {
             Terminal::Always => " (ends a chain)",

@@ -50,9 +50,10 @@ pub(super) fn build(
         let chain = match chain {
             Some(chain) => build_chain(&name, chain, named, shared, problems),
             None => {
-                problems.push(Problem::new(span, "a route needs a chain").with_hint(
-                    "add `chain = [{ use = \"upstream\", servers = [\"127.0.0.1:8080\"] }]`",
-                ));
+                problems.push(
+                    Problem::new(span, "a route needs a chain")
+                        .with_hint("add `chain = [{ use = \"upstream\", servers = [\"127.0.0.1:8080\"] }]`"),
+                );
                 None
             }
         };

@@ -110,7 +110,9 @@ fn two_hundred_silent_visitors_delay_nothing() {
     // More of them come while the gate is open.
     lockgate.wait_for_line("the gate", Duration::from_secs(60), |line| line.contains(Stage::GateOpen.line())).unwrap();
     let more = support::silent_connections(visitors, nginx.addresses(), 200);
-    lockgate.wait_for_line("the end of validation", Duration::from_secs(30), |line| line.contains("is proven")).unwrap();
+    lockgate
+        .wait_for_line("the end of validation", Duration::from_secs(30), |line| line.contains("is proven"))
+        .unwrap();
     let proven = started.elapsed();
     let status = lockgate.wait(Duration::from_secs(60)).unwrap();
     assert!(status.success(), "{}", lockgate.output());

@@ -1,6 +1,10 @@
 //! The proxy between a client and an application.
 
-use std::{io::Write as _, net::Shutdown, time::{Duration, Instant}};
+use std::{
+    io::Write as _,
+    net::Shutdown,
+    time::{Duration, Instant},
+};
 
 use test_support::{Connection, Lockgate, Origin, Place, Signal, Visitors};
 
@@ -15,7 +19,10 @@ fn config(route: &str) -> String {
 }
 
 fn passing(origin: &Origin) -> String {
-    config(&format!("[[route]]\nname = \"site\"\nchain = [{{ use = \"upstream\", servers = [\"{}\"], read_timeout = \"1s\" }}]\n", origin.address()))
+    config(&format!(
+        "[[route]]\nname = \"site\"\nchain = [{{ use = \"upstream\", servers = [\"{}\"], read_timeout = \"1s\" }}]\n",
+        origin.address()
+    ))
 }
 
 fn start(origin: &Origin) -> (Lockgate, Connection) {
@@ -59,7 +66,8 @@ fn bodies_of_every_framing_arrive_whole() {
     let body = "0123456789abcdef".repeat(40_000);
     let request = format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     assert_eq!(client.exchange(request).unwrap().body, body.as_bytes());
-    let chunked = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
+    let chunked =
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
     assert_eq!(client.exchange(chunked).unwrap().body, b"hello world");
     assert_eq!(client.exchange(get("/chunked")).unwrap().body, b"hello world");
     assert_eq!(client.exchange(get("/unframed")).unwrap().body, b"hello world");
@@ -97,7 +105,13 @@ fn the_application_learns_who_asked() {
     let origin = Origin::start().unwrap();
     let (_lockgate, mut client) = start(&origin);
     let text = client.exchange("GET /head HTTP/1.1\r\nHost: Site.Example:81\r\nX-Forwarded-For: 203.0.113.9\r\nForwarded: for=x\r\nConnection: x-secret\r\nX-Secret: 1\r\n\r\n").unwrap().text().to_ascii_lowercase();
-    for expected in ["host: site.example:81\r\n", "x-forwarded-for: 127.0.0.1\r\n", "x-forwarded-proto: http\r\n", "x-forwarded-host: site.example:81\r\n", "forwarded: for=127.0.0.1;proto=http\r\n"] {
+    for expected in [
+        "host: site.example:81\r\n",
+        "x-forwarded-for: 127.0.0.1\r\n",
+        "x-forwarded-proto: http\r\n",
+        "x-forwarded-host: site.example:81\r\n",
+        "forwarded: for=127.0.0.1;proto=http\r\n",
+    ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
     }
     assert!(!text.contains("203.0.113.9") && !text.contains("x-secret"), "{text}");
@@ -107,7 +121,8 @@ fn the_application_learns_who_asked() {
 fn an_absolute_target_is_served_like_a_path() {
     let origin = Origin::start().unwrap();
     let (_lockgate, mut client) = start(&origin);
-    let text = client.exchange("GET http://other.example/head?q HTTP/1.1\r\nHost: site.example\r\n\r\n").unwrap().text();
+    let text =
+        client.exchange("GET http://other.example/head?q HTTP/1.1\r\nHost: site.example\r\n\r\n").unwrap().text();
     assert!(text.starts_with("GET /head?q HTTP/1.1\r\n"), "{text}");
     assert!(text.to_ascii_lowercase().contains("host: other.example\r\n"), "{text}");
 }
@@ -129,9 +144,13 @@ fn an_upgraded_connection_may_be_silent() {
 #[test]
 fn an_upgrade_that_is_never_answered_ends_in_504_and_a_bounded_silence_ends() {
     let origin = Origin::start().unwrap();
-    let route = format!("[[route]]\nchain = [{{ use = \"upstream\", servers = [\"{}\"], read_timeout = \"500ms\", upgraded_idle_timeout = \"700ms\" }}]\n", origin.address());
+    let route = format!(
+        "[[route]]\nchain = [{{ use = \"upstream\", servers = [\"{}\"], read_timeout = \"500ms\", upgraded_idle_timeout = \"700ms\" }}]\n",
+        origin.address()
+    );
     let lockgate = Lockgate::run(LOCKGATE, &config(&route)).unwrap();
-    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    let request =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     let mut client = Connection::open(lockgate.address()).unwrap();
     assert_eq!(client.exchange(request("/hang")).unwrap().status, 504);
     let mut client = Connection::open(lockgate.address()).unwrap();
@@ -145,7 +164,9 @@ fn an_upgrade_that_is_never_answered_ends_in_504_and_a_bounded_silence_ends() {
 fn failures_of_the_application_have_a_status() {
     let origin = Origin::start().unwrap();
     let (lockgate, _client) = start(&origin);
-    for (path, status) in [("/drop", 502), ("/not-http", 502), ("/hang", 504), ("/status/503", 503), ("/status/404", 404)] {
+    for (path, status) in
+        [("/drop", 502), ("/not-http", 502), ("/hang", 504), ("/status/503", 503), ("/status/404", 404)]
+    {
         let mut client = Connection::open(lockgate.address()).unwrap();
         let response = client.exchange(get(path)).unwrap();
         assert_eq!(response.status, status, "{path}");
@@ -244,7 +265,10 @@ fn sigterm_lets_requests_finish_and_sigint_does_not() {
 #[test]
 fn a_drain_ends_at_its_deadline() {
     let origin = Origin::start().unwrap();
-    let route = format!("[[route]]\nchain = [{{ use = \"upstream\", servers = [\"{}\"], read_timeout = \"1m\" }}]\n", origin.address());
+    let route = format!(
+        "[[route]]\nchain = [{{ use = \"upstream\", servers = [\"{}\"], read_timeout = \"1m\" }}]\n",
+        origin.address()
+    );
     let mut lockgate = Lockgate::run(LOCKGATE, &config(&route).replace("\"3s\"", "\"500ms\"")).unwrap();
     let mut busy = Connection::open(lockgate.address()).unwrap();
     busy.send(get("/hang")).unwrap();
@@ -273,9 +297,13 @@ fn every_request_has_one_log_line() {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         (text.lines().count() >= 4).then_some(text)
     });
-    let lines: Vec<serde_json::Value> = lines.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        lines.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of = |target: &str| lines.iter().find(|line| line["target"] == target).unwrap();
-    assert_eq!((&of("/status/200?a='b\\")["status"], &of("/status/200?a='b\\")["route"]), (&200.into(), &"site".into()));
+    assert_eq!(
+        (&of("/status/200?a='b\\")["status"], &of("/status/200?a='b\\")["route"]),
+        (&200.into(), &"site".into())
+    );
     assert_eq!(of("/status/404")["upstream"], origin.address().to_string());
     assert_eq!((&of("/hang")["status"], &of("/hang")["ending"]), (&serde_json::Value::Null, &"client".into()));
     assert_eq!((&of("-")["status"], &of("-")["ending"]), (&400.into(), &"refused".into()));

@@ -33,6 +33,9 @@ pub fn run() -> ExitCode {
         eprintln!("xtask: {message}");
     }
     done.push(step("dependencies", &mut licences));
+    // The example of CONTRIBUTING.md is a package of its own, as a plugin author's would be.
+    let example = "test --manifest-path examples/maintenance/Cargo.toml --target-dir target/example";
+    done.push(step("a plugin of somebody else", &mut cargo(example)));
     // Network namespaces need root. One test binary runs at a time; within it tests run side by side.
     let mut tests = privileged("cargo");
     tests.args(["test", "--workspace", "--all-features", "--no-fail-fast"]);

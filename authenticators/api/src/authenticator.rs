@@ -27,7 +27,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// # Repetition
 ///
-/// `present` of what is present and `cleanup` of what is absent succeed and change nothing.
+/// `present` of what is present and `cleanup` of what is absent succeed and change nothing. Challenges of two names may
+/// share a token and its key authorization: the answer stays until both are cleaned up.
 ///
 /// # Failure
 ///

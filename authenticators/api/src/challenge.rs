@@ -95,7 +95,11 @@ impl KeyAuthorization {
             return Err(TokenError::TooLong { length: text.len() });
         }
         let Some((token, thumbprint)) = text.split_once('.') else {
-            return Err(if text.is_empty() { TokenError::Empty } else { TokenError::Alphabet { position: text.len() } });
+            return Err(if text.is_empty() {
+                TokenError::Empty
+            } else {
+                TokenError::Alphabet { position: text.len() }
+            });
         };
         if token.is_empty() || thumbprint.is_empty() {
             return Err(TokenError::Empty);
@@ -138,7 +142,12 @@ impl DomainName {
         }
         for label in name.split('.') {
             let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-            if label.is_empty() || label.len() > 63 || label.starts_with('-') || label.ends_with('-') || !label.bytes().all(inner) {
+            if label.is_empty()
+                || label.len() > 63
+                || label.starts_with('-')
+                || label.ends_with('-')
+                || !label.bytes().all(inner)
+            {
                 return Err(NameError::Label);
             }
         }
@@ -192,7 +201,10 @@ mod tests {
 
     #[test]
     fn tokens_are_base64url_and_nothing_else() {
-        assert_eq!(Token::parse("evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA").map(|t| t.to_string()).as_deref(), Ok("evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"));
+        assert_eq!(
+            Token::parse("evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA").map(|t| t.to_string()).as_deref(),
+            Ok("evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA")
+        );
         assert_eq!(Token::parse(""), Err(TokenError::Empty));
         assert_eq!(Token::parse(&"a".repeat(257)), Err(TokenError::TooLong { length: 257 }));
         for hostile in ["../etc/passwd", "a/b", "a%2eb", "a\0b", "..", ".", "a.b", "ä", "a b", "a^b"] {

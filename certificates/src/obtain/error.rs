@@ -183,11 +183,7 @@ pub(super) fn told(problem: &instant_acme::Problem) -> (String, String) {
 
 fn sentences(failures: &[ChallengeFailure]) -> String {
     let one = |failure: &ChallengeFailure| {
-        format!(
-            "{}: the {} challenge failed: {} ({})",
-            failure.domain, failure.challenge, failure.detail, failure.kind
-        )
+        format!("{}: the {} challenge failed: {} ({})", failure.domain, failure.challenge, failure.detail, failure.kind)
     };
     failures.iter().map(one).collect::<Vec<_>>().join("\n")
 }
-

@@ -6,16 +6,11 @@ use std::{
 };
 
 use authenticator_api::{Authenticator, Challenge, DomainName, KeyAuthorization, Token};
-use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus,
-};
+use instant_acme::{Account, AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::Instant;
 
-use super::{
-    ChallengeFailure, ObtainError, Observer, Presented, Progress, Request,
-    error::told,
-};
+use super::{ChallengeFailure, Observer, ObtainError, Presented, Progress, Request, error::told};
 use crate::{Client, issued::Issued};
 
 /// Runs an order to its certificate; returns it with its private key (PEM).
@@ -139,14 +134,14 @@ async fn challenges(order: &mut Order) -> Result<Vec<Challenge>, ObtainError> {
             action: "understand a challenge",
             source: instant_acme::Error::Str("a name, token or key authorization that RFC 8555 does not allow"),
         };
-        let domain = DomainName::parse(&name).map_err(|_| nonsense())?;
+        let domain = DomainName::parse(&name).map_err(|_error| nonsense())?;
         let Some(challenge) = authorization.challenge(ChallengeType::Http01) else {
             return Err(ObtainError::NoChallenge { domain });
         };
         // The token becomes a file name and a URL: what the authority sends is not taken on trust.
-        let token = Token::parse(&challenge.token).map_err(|_| nonsense())?;
+        let token = Token::parse(&challenge.token).map_err(|_error| nonsense())?;
         let key_authorization =
-            KeyAuthorization::parse(challenge.key_authorization().as_str()).map_err(|_| nonsense())?;
+            KeyAuthorization::parse(challenge.key_authorization().as_str()).map_err(|_error| nonsense())?;
         wanted.push(Challenge { domain, token, key_authorization });
     }
     Ok(wanted)

@@ -123,12 +123,22 @@ mod tests {
         };
         let old = "# renew_before_expiry = 30 days\nversion = 5.6.0\ncert = /old\n[renewalparams]\naccount = abc\nserver = old\n[[webroot_map]]\nb.example = /srv/b\n[other]\nx = 1\n";
         let text = renewal.written_into(old, Path::new("/etc/letsencrypt"), "a.example");
-        for kept in ["# renew_before_expiry = 30 days\n", "version = 5.6.0\n", "account = abc\n", "b.example = /srv/b\n", "[other]\nx = 1\n"] {
+        for kept in [
+            "# renew_before_expiry = 30 days\n",
+            "version = 5.6.0\n",
+            "account = abc\n",
+            "b.example = /srv/b\n",
+            "[other]\nx = 1\n",
+        ] {
             assert!(text.contains(kept), "{kept} is not in\n{text}");
         }
         assert!(text.contains("cert = /etc/letsencrypt/live/a.example/cert.pem\n") && !text.contains("/old"));
         assert!(text.contains("server = https://ca.example/dir\n") && !text.contains("server = old"));
         assert!(text.contains("a.example = /srv/a\n"));
-        assert_eq!(renewal.written_into(&text, Path::new("/etc/letsencrypt"), "a.example"), text, "writing again changes nothing");
+        assert_eq!(
+            renewal.written_into(&text, Path::new("/etc/letsencrypt"), "a.example"),
+            text,
+            "writing again changes nothing"
+        );
     }
 }

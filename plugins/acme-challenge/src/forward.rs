@@ -2,13 +2,16 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use plugin_api::{Address, ConfigError, FallThrough, Peer, Timeouts, http::{StatusCode, Uri}};
+use plugin_api::{
+    Address, ConfigError, FallThrough, Peer, Timeouts,
+    http::{StatusCode, Uri},
+};
 
 /// The peer that a URL names. It must answer soon: the certificate authority does not wait for long, and behind it the
 /// application still has to be asked.
 pub(crate) fn peer(url: &str) -> Result<Peer, ConfigError> {
     let wrong = |message: &str| ConfigError::key("forward", message).with_hint("write \"http://127.0.0.1:12346\"");
-    let uri: Uri = url.parse().map_err(|_: plugin_api::http::uri::InvalidUri| wrong("this is not a URL"))?;
+    let uri: Uri = url.parse().map_err(|_error: plugin_api::http::uri::InvalidUri| wrong("this is not a URL"))?;
     if uri.scheme_str() != Some("http") {
         return Err(wrong("HTTP-01 challenges are plain HTTP: the URL must start with `http://`"));
     }
@@ -22,7 +25,8 @@ pub(crate) fn peer(url: &str) -> Result<Peer, ConfigError> {
         Ok(ip) => Address::Socket((ip, port).into()),
         Err(_) => Address::Host { name: host.into(), port },
     };
-    let timeouts = Timeouts { connect: CONNECT, read: READ, write: READ, idle: Duration::ZERO, upgraded_idle: Some(READ) };
+    let timeouts =
+        Timeouts { connect: CONNECT, read: READ, write: READ, idle: Duration::ZERO, upgraded_idle: Some(READ) };
     let fall_through = FallThrough::UnreachableOr(StatusCode::NOT_FOUND);
     Ok(Peer::builder(vec![address]).timeouts(timeouts).fall_through(fall_through).build())
 }

@@ -48,7 +48,10 @@ impl Plugin for AcmeChallenge {
             }
             (None, Some(url)) => Source::Forward(forward::peer(&url)?),
             (Some(_), Some(_)) => {
-                return Err(ConfigError::key("forward", "answers come from `authenticator` or from `forward`, not both"));
+                return Err(ConfigError::key(
+                    "forward",
+                    "answers come from `authenticator` or from `forward`, not both",
+                ));
             }
             (None, None) => {
                 return Err(ConfigError::table("`acme-challenge` needs `authenticator` or `forward`")

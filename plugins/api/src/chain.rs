@@ -97,7 +97,9 @@ fn check(links: &[Link]) -> Result<(), ChainError> {
         }
         provided.extend(link.provides());
         match link.terminal() {
-            Terminal::Always if index != last => return Err(ChainError::Unreachable { index: index + 1, plugin: link.name() }),
+            Terminal::Always if index != last => {
+                return Err(ChainError::Unreachable { index: index + 1, plugin: link.name() });
+            }
             Terminal::Never | Terminal::Sometimes if index == last => {
                 return Err(ChainError::Open { index, plugin: link.name() });
             }

@@ -56,11 +56,7 @@ impl fmt::Debug for Kind {
     }
 }
 
-fn build<P: Plugin>(
-    table: config::Table<'_>,
-    cx: &mut BuildCx<'_>,
-    problems: &mut config::Problems,
-) -> Option<Link> {
+fn build<P: Plugin>(table: config::Table<'_>, cx: &mut BuildCx<'_>, problems: &mut config::Problems) -> Option<Link> {
     let spans = table.spans();
     let config = table.decode::<P::Config>(problems)?;
     match P::build(config, cx) {

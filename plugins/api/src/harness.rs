@@ -27,6 +27,8 @@
 //! assert_eq!(exchange.status(), StatusCode::OK); // the application behind the chain answered
 //! ```
 
+mod heads;
+
 use std::{
     future::Future,
     pin::pin,
@@ -38,9 +40,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
+use self::heads::{Head, Outgoing};
 use crate::{
-    Body, BuildCx, Chain, Connection, Content, Cx, Ending, FallThrough, Kind, Link, Named, Outcome, Peer, Phases, Plugin,
-    Request, RequestHead, Response, ResponseHead, SharedStore, Step, Target, Terminal, Verdict,
+    Body, BuildCx, Chain, Connection, Content, Cx, Ending, FallThrough, Kind, Link, Named, Outcome, Peer, Phases,
+    Plugin, Request, Response, SharedStore, Step, Target, Terminal, Verdict,
     chain::{Broken, Decision, Run},
     config::{ConfigError, Problems, Source, parse},
 };
@@ -263,7 +266,8 @@ impl Flight<'_> {
                     self.forward((!is_application).then_some(peer), body).await;
                 }
                 Ok(Decision::Exhausted) => {
-                    self.exchange.response = Response::refuse(StatusCode::INTERNAL_SERVER_ERROR, "no plugin ended the request");
+                    self.exchange.response =
+                        Response::refuse(StatusCode::INTERNAL_SERVER_ERROR, "no plugin ended the request");
                 }
                 Err(broken) => self.fail(broken),
             }
@@ -332,72 +336,6 @@ impl Plugin for Application {
 
     fn request<'a>(&'a self, _: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
         Step::done(Verdict::Upstream(Peer::builder(Vec::new()).build()))
-    }
-}
-
-struct Outgoing {
-    target: Vec<u8>,
-    headers: HeaderMap,
-}
-
-impl RequestHead for Outgoing {
-    fn target(&self) -> &[u8] {
-        &self.target
-    }
-
-    fn set_target(&mut self, target: &[u8]) {
-        if !target.iter().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control()) {
-            self.target = target.to_vec();
-        }
-    }
-
-    fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.insert(name, value);
-    }
-
-    fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.append(name, value);
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        self.headers.remove(name);
-    }
-}
-
-struct Head {
-    status: StatusCode,
-    headers: HeaderMap,
-}
-
-impl ResponseHead for Head {
-    fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    fn set_status(&mut self, status: StatusCode) {
-        if !status.is_informational() {
-            self.status = status;
-        }
-    }
-
-    fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.insert(name, value);
-    }
-
-    fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.append(name, value);
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        self.headers.remove(name);
     }
 }
 

@@ -1,4 +1,5 @@
 //! The properties of chains that plugin authors rely on.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -6,8 +7,8 @@ use std::{
 };
 
 use plugin_api::{
-    Body, BuildCx, Chain, ConfigError, Cx, Key, Link, Named, Outcome, Phases, Plugin, PluginError, RequestHead, Response,
-    ResponseHead, Step, Terminal, Verdict,
+    Body, BuildCx, Chain, ConfigError, Cx, Key, Link, Named, Outcome, Phases, Plugin, PluginError, RequestHead,
+    Response, ResponseHead, Step, Terminal, Verdict,
     chain::ChainError,
     harness::{Harness, link},
     http::{HeaderName, HeaderValue, StatusCode},
@@ -84,7 +85,12 @@ impl Plugin for Probe {
         }
     }
 
-    fn upstream_request<'a>(&'a self, cx: &'a mut Cx<'_>, state: &'a mut u32, head: &'a mut dyn RequestHead) -> Step<'a, ()> {
+    fn upstream_request<'a>(
+        &'a self,
+        cx: &'a mut Cx<'_>,
+        state: &'a mut u32,
+        head: &'a mut dyn RequestHead,
+    ) -> Step<'a, ()> {
         assert_eq!(*state, 7, "the state is the request's");
         let seen = cx.get(&SEEN).map(|seen| seen.join(",")).unwrap_or_default();
         head.set(HeaderName::from_static("seen"), HeaderValue::try_from(seen).unwrap());
@@ -93,7 +99,9 @@ impl Plugin for Probe {
 
     fn response<'a>(&'a self, _: &'a mut Cx<'_>, _: &'a mut u32, head: &'a mut dyn ResponseHead) -> Step<'a, ()> {
         head.append(HeaderName::from_static("back"), HeaderValue::try_from(&self.0.name).unwrap());
-        if self.0.does == "panic on the way back" { panic!("late") }
+        if self.0.does == "panic on the way back" {
+            panic!("late")
+        }
         Step::done(())
     }
 
@@ -210,7 +218,10 @@ fn chains_that_cannot_work_are_refused() {
     let compile = |links| Chain::compile("x", links).map(|_| ()).unwrap_err();
     assert_eq!(compile(vec![]), ChainError::Empty);
     assert_eq!(compile(vec![probe("a", "")]), ChainError::Open { index: 0, plugin: "probe" });
-    assert_eq!(compile(vec![probe("a", ""), end(), probe("b", "")]), ChainError::Unreachable { index: 2, plugin: "end" });
+    assert_eq!(
+        compile(vec![probe("a", ""), end(), probe("b", "")]),
+        ChainError::Unreachable { index: 2, plugin: "end" }
+    );
     assert_eq!(compile(vec![end()]), ChainError::Requires { index: 0, plugin: "end", key: "probe.seen" });
     assert_eq!(compile((0..65).map(|_| probe("a", "")).collect()), ChainError::TooLong { index: 64 });
 }

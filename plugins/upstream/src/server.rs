@@ -33,7 +33,9 @@ impl Server {
         }
         if let Some(path) = text.strip_prefix("unix:") {
             let absolute = path.starts_with('/');
-            return absolute.then(|| Self { address: Address::Unix(path.into()), tls: false }).ok_or(ServerError::RelativePath);
+            return absolute
+                .then(|| Self { address: Address::Unix(path.into()), tls: false })
+                .ok_or(ServerError::RelativePath);
         }
         let (authority, tls, default_port) = match text.split_once("://") {
             Some(("http", rest)) => (rest, false, Some(80)),

@@ -106,7 +106,8 @@ fn date(time: SystemTime, line: &mut String) {
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let _ = write!(line, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis());
+    let _ =
+        write!(line, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis());
 }
 
 /// Days since 1970-01-01 to a date. A year is counted from March, so that the leap day is its last one and months follow
@@ -150,7 +151,13 @@ mod tests {
 
     #[test]
     fn dates_are_those_of_the_calendar() {
-        for (days, expected) in [(0, (1970, 1, 1)), (59, (1970, 3, 1)), (11_016, (2000, 2, 29)), (19_782, (2024, 2, 29)), (20_780, (2026, 11, 23))] {
+        for (days, expected) in [
+            (0, (1970, 1, 1)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (19_782, (2024, 2, 29)),
+            (20_780, (2026, 11, 23)),
+        ] {
             assert_eq!(civil(days), expected);
         }
     }

@@ -1,4 +1,5 @@
 //! Heads that are accepted, heads that are not, and how they arrive.
+#![expect(clippy::string_slice, reason = "heads are ASCII here")]
 
 use super::*;
 

@@ -1,6 +1,11 @@
 //! Lockgate in front of the application, for as long as a validation lasts.
 
-use std::{net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener}, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
 
 use authenticator_api::{Authenticator, Challenge, DomainName, KeyAuthorization, Token};
 use certificates::BoxError;

@@ -1,6 +1,10 @@
 //! `lockgate cert obtain`.
 
-use std::{path::Path, sync::Arc, time::{Duration, SystemTime}};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use authenticator_api::Authenticator;
 use authenticator_standalone::Standalone;
@@ -84,7 +88,11 @@ async fn run_to_the_end(arguments: &Arguments) -> Result<Obtained, Failure> {
         })?;
         obtain(&request, &client, &store, &authenticator, &presented, &watch).await.map_err(explained)
     };
-    let ended = |what: &str| Failure { message: format!("{what} after {}; everything is undone", watch.stage()), hint: None, usage: false };
+    let ended = |what: &str| Failure {
+        message: format!("{what} after {}; everything is undone", watch.stage()),
+        hint: None,
+        usage: false,
+    };
     let result = tokio::select! {
         result = order => result,
         _ = interrupt.recv() => Err(ended("interrupted")),
@@ -104,7 +112,9 @@ async fn run_to_the_end(arguments: &Arguments) -> Result<Obtained, Failure> {
         _ = interrupt.recv() => Err("interrupted again: visitors who were still being served are cut".into()),
     };
     match (result, closed) {
-        (Ok(_), Err(error)) => Err(Failure { message: format!("the certificate is saved, but: {error}"), hint: None, usage: false }),
+        (Ok(_), Err(error)) => {
+            Err(Failure { message: format!("the certificate is saved, but: {error}"), hint: None, usage: false })
+        }
         (result, _) => result,
     }
 }
@@ -125,7 +135,11 @@ fn authenticator(arguments: &Arguments) -> Result<Arc<dyn Authenticator>, Failur
             Arc::new(Webroot::new(Paths::Every(path.clone()), arguments.storage.join(".lockgate-webroot")))
         }
         (arguments::Authenticator::Webroot, None) => {
-            return Err(Failure { message: "--authenticator webroot needs --webroot PATH".into(), hint: None, usage: true });
+            return Err(Failure {
+                message: "--authenticator webroot needs --webroot PATH".into(),
+                hint: None,
+                usage: true,
+            });
         }
         (arguments::Authenticator::Standalone, _) => Arc::new(Standalone::new(listen(arguments))),
     })
@@ -158,12 +172,19 @@ fn request(arguments: &Arguments) -> Request {
     };
     let mut domains = arguments.domains.clone();
     let mut seen = Vec::new();
-    domains.retain(|name| !seen.contains(name) && { seen.push(name.clone()); true });
+    domains.retain(|name| {
+        !seen.contains(name) && {
+            seen.push(name.clone());
+            true
+        }
+    });
     Request {
         renewal: Renewal {
             server: arguments.server.clone(),
             authenticator: name.to_owned(),
-            webroots: webroot.map(|path| domains.iter().map(|name| (name.clone(), path.clone())).collect()).unwrap_or_default(),
+            webroots: webroot
+                .map(|path| domains.iter().map(|name| (name.clone(), path.clone())).collect())
+                .unwrap_or_default(),
         },
         domains,
         directory: arguments.server.clone(),
@@ -227,9 +248,14 @@ fn tell(arguments: &Arguments, obtained: &Obtained) {
         let days = lineage.not_after.duration_since(SystemTime::now()).unwrap_or_default().as_secs() / 86_400;
         let names = names.join(", ");
         match obtained {
-            Obtained::Issued(_) => report::line(format!("the certificate for {names} is in {}, valid for {days} days", live.display())),
+            Obtained::Issued(_) => {
+                report::line(format!("the certificate for {names} is in {}, valid for {days} days", live.display()))
+            }
             Obtained::Unchanged(_) => {
-                report::line(format!("the certificate for {names} in {} is valid for {days} days and not due; --force asks for a new one", live.display()));
+                report::line(format!(
+                    "the certificate for {names} in {} is valid for {days} days and not due; --force asks for a new one",
+                    live.display()
+                ));
             }
         }
     }

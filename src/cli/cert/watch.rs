@@ -6,7 +6,7 @@ use authenticator_api::{BoxFuture, Challenge};
 use certificates::{BoxError, Observer, Progress};
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::interception::{Interception, Intercept};
+use super::interception::{Intercept, Interception};
 use crate::cli::report;
 
 /// Watches one order.
@@ -70,7 +70,9 @@ impl Observer for Watch {
         match progress {
             Progress::AccountCreated { url } => self.say("account", &format!("new account {url}")),
             Progress::AccountReused { url } => self.say("account", &format!("account {url}")),
-            Progress::OrderPlaced { to_prove } => self.say("order placed", &format!("order placed, {to_prove} name(s) to prove")),
+            Progress::OrderPlaced { to_prove } => {
+                self.say("order placed", &format!("order placed, {to_prove} name(s) to prove"))
+            }
             Progress::ChallengesPresented => self.say("challenges presented", "challenges can be answered"),
             Progress::ValidationStarted => self.say("validation started", "the certificate authority was told to come"),
             Progress::Validated { domain } => self.say("validated", &format!("{domain} is proven")),

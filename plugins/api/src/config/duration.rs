@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn times_are_a_number_and_a_unit() {
-        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000), ("7d", 604_800_000)] {
+        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000), ("7d", 604_800_000)]
+        {
             let time: Duration = text.parse().unwrap();
             assert_eq!(time.0.as_millis(), millis);
             assert_eq!(time.to_string(), text);

@@ -151,8 +151,7 @@ impl fmt::Display for Problems {
                 let marked = self.source.text.get(problem.span.start..self.source.floor(end)).unwrap_or_default();
                 let marks = "^".repeat(marked.chars().count().clamp(1, MOST_MARKS));
                 // Tabs are kept as tabs, so that the mark stands under its place however wide they are.
-                let pad: String =
-                    text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                let pad: String = text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
                 writeln!(f, "{} | {pad}{marks}", " ".repeat(gutter.len()))?;
             }
             if let Some(hint) = &problem.hint {

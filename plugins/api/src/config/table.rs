@@ -9,11 +9,7 @@ use toml::{
     de::{DeTable, DeValue, ValueDeserializer},
 };
 
-use super::{
-    Problem, Problems, Source, Span,
-    problem::Step,
-    unknown,
-};
+use super::{Problem, Problems, Source, Span, problem::Step, unknown};
 
 /// Parses a whole text. Syntax errors go to `problems`; what could be read is returned all the same, so that other
 /// mistakes are found in the same run.
@@ -247,7 +243,10 @@ mod tests {
     fn syntax_errors_do_not_hide_other_mistakes() {
         let errors = errors("[[site]]\nservers = [\n[[site]]\nservrs = 1\n");
         assert!(errors.contains("f.toml:"), "{errors}");
-        assert_eq!(errors.lines().filter(|line| line.starts_with("f.toml:")).count().min(6), errors.lines().filter(|line| line.starts_with("f.toml:")).count());
+        assert_eq!(
+            errors.lines().filter(|line| line.starts_with("f.toml:")).count().min(6),
+            errors.lines().filter(|line| line.starts_with("f.toml:")).count()
+        );
         assert!(errors_of_whole("site = 1").contains("f.toml:1:8: `site` must be an array of tables"));
         assert_eq!(errors_of_whole(""), "");
     }
