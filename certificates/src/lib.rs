@@ -1,6 +1,6 @@
 //! Certificates by ACME (RFC 8555), stored in certbot's layout.
 //!
-//! [`obtain`] runs one order against a certificate authority; an [`Authenticator`](authenticator_api::Authenticator) answers
+//! [`obtain()`] runs one order against a certificate authority; an [`Authenticator`](authenticator_api::Authenticator) answers
 //! its challenges. A [`Store`] keeps accounts and certificates below one directory:
 //!
 //! ```text

@@ -181,8 +181,8 @@ fn set_bind(peer: &mut HttpPeer, bind: &Bind, connection: &Connection, destinati
         _ => None,
     };
     if let Some(source) = source {
-        let bind_to =
-            pingora::connectors::l4::BindTo { addr: Some(SocketAddr::new(source, 0)), ..Default::default() };
+        let mut bind_to = pingora::connectors::l4::BindTo::default();
+        bind_to.addr = Some(SocketAddr::new(source, 0));
         peer.options.bind_to = Some(bind_to);
         if *bind == Bind::Same {
             // The source differs from client to client, and pingora's key does not have it.

@@ -1,4 +1,5 @@
 //! The plugin on the harness, with a real authenticator.
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::sync::Arc;
 
