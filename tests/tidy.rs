@@ -1,5 +1,11 @@
 //! The rules of this tree that a machine can check.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::string_slice, clippy::print_stderr, reason = "a test says what went wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking"
+)]
 
 use std::{
     collections::BTreeMap,

@@ -152,6 +152,7 @@ pub async fn obtain(
         && !request.force
         && !lineage.is_due(SystemTime::now())
     {
+        store.mend(&lineage, &request.renewal)?;
         return Ok(Obtained::Unchanged(lineage));
     }
     let account = account::open(request, client, store, observer).await?;

@@ -70,8 +70,8 @@ impl Store {
         durable::make_directory(root, 0o755)?;
         for (part, mode) in [("accounts", 0o700), ("archive", 0o700), ("live", 0o700), ("renewal", 0o755)] {
             durable::make_directory(&root.join(part), mode)?;
+            durable::collect_orphans(&root.join(part));
         }
-        durable::collect(&root.join("renewal"));
         let trial = root.join("archive").join(".lockgate-trial");
         // As large as a certificate with its chain and key: a full disk takes small files for longer.
         durable::write(&trial, &[b'\n'; 32 * 1024], 0o600)?;
@@ -114,21 +114,23 @@ impl Store {
     /// The name for a certificate with these names: that of the lineage with exactly these, else the first name, with a
     /// number when a lineage with other names has it.
     pub fn name_for(&self, first: &str, names: &Names) -> String {
-        let listed = fs::read_dir(self.root.join("renewal")).into_iter().flatten().flatten();
-        let mut existing: Vec<String> =
-            listed.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".conf")?.to_owned())).collect();
+        let listed = |part| fs::read_dir(self.root.join(part)).into_iter().flatten().flatten();
+        let configured = |entry: fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(".conf")?.to_owned());
+        let archived = |entry: fs::DirEntry| Some(entry.file_name().to_str()?.to_owned());
+        // A run that was killed may have written the files and not yet the configuration.
+        let mut existing: Vec<String> = listed("renewal").filter_map(configured).collect();
+        existing.extend(listed("archive").filter_map(archived));
         existing.sort();
         if let Some(same) = existing.iter().find(|name| self.load(name).is_some_and(|lineage| lineage.names == *names))
         {
             return same.clone();
         }
+        // Files of which none make a certificate are nobody's.
         let is_taken =
-            |name: &str| existing.iter().any(|taken| taken == name) || self.root.join("archive").join(name).exists();
-        // A lineage that never got complete is nobody's: its name is free again.
-        let is_empty = |name: &str| self.load(name).is_none() && !existing.iter().any(|taken| taken == name);
+            |name: &str| self.load(name).is_some() || self.root.join("renewal").join(format!("{name}.conf")).exists();
         let mut candidate = first.to_owned();
         let mut number = 0;
-        while is_taken(&candidate) && !is_empty(&candidate) {
+        while is_taken(&candidate) {
             number += 1;
             candidate = format!("{first}-{number:04}");
         }
@@ -168,13 +170,8 @@ impl Store {
         if !readme.exists() {
             durable::write(&readme, LINEAGE_README.as_bytes(), 0o644)?;
         }
-        let conf = self.root.join("renewal").join(format!("{name}.conf"));
-        let old = fs::read_to_string(&conf).unwrap_or_default();
-        durable::write(&conf, renewal.written_into(&old, &self.root, name).as_bytes(), 0o644)?;
-        for kind in KINDS {
-            let target = PathBuf::from(format!("../../archive/{name}/{kind}{version}.pem"));
-            durable::link(&live.join(format!("{kind}.pem")), &target)?;
-        }
+        self.configure(name, renewal)?;
+        self.lead_to(name, version)?;
         let lineage = Lineage {
             name: name.to_owned(),
             version,
@@ -183,6 +180,34 @@ impl Store {
             not_after: issued.not_after,
         };
         Ok(Saved { lineage, live })
+    }
+
+    /// Finishes what a killed run began: lets the links lead to this version, and writes the configuration if there is none.
+    pub(crate) fn mend(&self, lineage: &Lineage, renewal: &Renewal) -> Result<(), StoreError> {
+        let name = &lineage.name;
+        if !self.root.join("renewal").join(format!("{name}.conf")).exists() {
+            self.configure(name, renewal)?;
+        }
+        if self.linked(name) != Some(lineage.version) {
+            durable::make_directory(&self.root.join("live").join(name), 0o755)?;
+            self.lead_to(name, lineage.version)?;
+        }
+        Ok(())
+    }
+
+    fn configure(&self, name: &str, renewal: &Renewal) -> Result<(), StoreError> {
+        let conf = self.root.join("renewal").join(format!("{name}.conf"));
+        let old = fs::read_to_string(&conf).unwrap_or_default();
+        durable::write(&conf, renewal.written_into(&old, &self.root, name).as_bytes(), 0o644)
+    }
+
+    fn lead_to(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        let live = self.root.join("live").join(name);
+        for kind in KINDS {
+            let target = PathBuf::from(format!("../../archive/{name}/{kind}{version}.pem"));
+            durable::link(&live.join(format!("{kind}.pem")), &target)?;
+        }
+        Ok(())
     }
 
     /// The version that all four links lead to.

@@ -156,7 +156,8 @@ impl Engine {
     fn join(&mut self) -> Drained {
         let cut = self.shards.drain(..).map(|shard| shard.join().unwrap_or(0)).sum();
         if let Some(background) = self.background.take() {
-            background.shutdown_timeout(Duration::from_secs(1));
+            // Not waited for: an engine may be dropped where blocking is not allowed, and the tasks end with their plugins.
+            background.shutdown_background();
         }
         let mut unlogged = 0;
         if let Some(writer) = self.writer.take() {

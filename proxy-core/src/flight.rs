@@ -129,7 +129,8 @@ impl Flight {
         let duration = self.progress.started.elapsed();
         self.count();
         self.run_log_hooks(duration);
-        if let Some(log) = self.shard.log.clone() {
+        let shard = Arc::clone(&self.shard);
+        if let Some(log) = &shard.log {
             log.write(self.record(duration));
         }
     }

@@ -1,6 +1,16 @@
 //! Tests of the whole program against real peers. One binary: they share their harness, and link once.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::string_slice, clippy::print_stderr, reason = "a test says what went wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by panicking"
+)]
 
+mod bad_days;
+mod certbot;
+mod durability;
 mod intercept;
+mod obtain;
 mod proxy;
 mod support;

@@ -53,10 +53,25 @@ pub(super) fn link(path: &Path, target: &Path) -> Result<(), StoreError> {
     sync_directory_of(path)
 }
 
-/// Removes drafts that a killed run left behind. The caller holds the lock, so nobody is writing one.
+/// Removes every draft. The caller holds the lock, so nobody is writing one.
 pub(super) fn collect(directory: &Path) {
+    collect_if(directory, |_| true);
+}
+
+/// Removes drafts of processes that are no more, without the lock.
+pub(super) fn collect_orphans(directory: &Path) {
+    collect_if(directory, |process| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // proc(5): the state follows the name, which ends at the last parenthesis. A zombie writes nothing.
+        stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with('Z'))
+    });
+}
+
+fn collect_if(directory: &Path, is_orphan: impl Fn(u32) -> bool) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(DRAFT)) {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(DRAFT)?.split('-').next()?.parse().ok());
+        if process.is_some_and(&is_orphan) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -41,31 +41,50 @@ impl Intercept {
         let config = self.config(listen)?;
         let engine = tokio::task::spawn_blocking(|| Engine::start(config)).await??;
         let listener_port = engine.addresses().first().map_or(0, |(_, address)| address.port());
-        let preferences: &[Preference] = match self.method {
-            // A container engine that publishes the port itself is in the way of TPROXY, but not of a redirect.
-            arguments::Method::Auto => &[Preference::Auto, Preference::Only(Method::Redirect)],
-            arguments::Method::Tproxy => &[Preference::Only(Method::Tproxy)],
-            arguments::Method::Redirect => &[Preference::Only(Method::Redirect)],
-        };
-        let mut failed: Option<BoxError> = None;
-        for preference in preferences {
-            let mut plan = Plan::new(self.port, listener_port);
-            plan.method = *preference;
-            let gate = Gate::open(plan).await.map_err(hinted)?;
-            let method = gate.method();
-            match self.prove(challenges).await {
-                Ok(()) => {
-                    self.log(&gate).await;
-                    return Ok(Interception { engine, gate, port: self.port, drain: self.drain });
+        match self.open_gate(listener_port, challenges).await {
+            Ok(gate) => Ok(Interception { engine, gate, port: self.port, drain: self.drain }),
+            Err((error, gate)) => {
+                // Visitors may have come in the meantime: they are served to the end like any other.
+                let drain = self.drain;
+                let stopped = match gate {
+                    Some(gate) => Interception { engine, gate, port: self.port, drain }.close().await.map(drop),
+                    None => {
+                        tokio::task::spawn_blocking(move || engine.drain(drain)).await.map(drop).map_err(Into::into)
+                    }
+                };
+                if let Err(also) = stopped {
+                    tracing::warn!(target: "lockgate::interception", error = %also, "the gate did not close as it should");
                 }
-                Err(error) => failed = Some(error),
-            }
-            gate.close().await?;
-            if method == Method::Redirect {
-                break;
+                Err(error)
             }
         }
-        Err(failed.unwrap_or_else(|| "no method is left".into()))
+    }
+
+    /// Opens the gate by the first method whose probe comes through.
+    async fn open_gate(&self, listener_port: u16, challenges: &[Challenge]) -> Result<Gate, (BoxError, Option<Gate>)> {
+        let first = match self.method {
+            arguments::Method::Auto => Preference::Auto,
+            arguments::Method::Tproxy => Preference::Only(Method::Tproxy),
+            arguments::Method::Redirect => Preference::Only(Method::Redirect),
+        };
+        let mut preference = first;
+        loop {
+            let mut plan = Plan::new(self.port, listener_port);
+            plan.method = preference;
+            let gate = Gate::open(plan).await.map_err(|error| (hinted(error), None))?;
+            let Err(error) = self.prove(challenges).await else {
+                self.log(&gate).await;
+                return Ok(gate);
+            };
+            if first != Preference::Auto || gate.method() != Method::Tproxy {
+                return Err((error, Some(gate)));
+            }
+            // A container engine that publishes the port itself is in the way of TPROXY, but not of a redirect.
+            // Connections that TPROXY brought in outlive its table.
+            tracing::warn!(target: "lockgate::interception", %error, "TPROXY does not lead here, a redirect is tried");
+            gate.close().await.map_err(|error| (error.into(), None))?;
+            preference = Preference::Only(Method::Redirect);
+        }
     }
 
     fn config(&self, listen: Vec<SocketAddr>) -> Result<Config, BoxError> {

@@ -35,7 +35,10 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             return Exit::Failure;
         }
     };
-    match runtime.block_on(run_to_the_end(arguments)) {
+    let result = runtime.block_on(run_to_the_end(arguments));
+    // After a second Ctrl-C a drain may still be going on: it is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match result {
         Ok(obtained) => {
             tell(arguments, &obtained);
             Exit::Success
@@ -131,6 +134,15 @@ async fn open_store(path: &Path) -> Result<Store, Failure> {
 
 fn authenticator(arguments: &Arguments) -> Result<Arc<dyn Authenticator>, Failure> {
     Ok(match (arguments.authenticator, &arguments.webroot) {
+        (arguments::Authenticator::Webroot, Some(path)) if !path.is_dir() => {
+            // Before the authority is asked for anything.
+            let message = format!("the webroot {} is not a directory", path.display());
+            return Err(Failure {
+                message,
+                hint: Some("name the directory that the web server serves as /"),
+                usage: true,
+            });
+        }
         (arguments::Authenticator::Webroot, Some(path)) => {
             Arc::new(Webroot::new(Paths::Every(path.clone()), arguments.storage.join(".lockgate-webroot")))
         }

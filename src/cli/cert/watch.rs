@@ -1,6 +1,6 @@
 //! Tells people how an order goes, and lets interception begin and end with its validation.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use authenticator_api::{BoxFuture, Challenge};
 use certificates::{BoxError, Observer, Progress};
@@ -12,8 +12,10 @@ use crate::cli::report;
 /// Watches one order.
 pub(super) struct Watch {
     quiet: bool,
-    plan: Option<Intercept>,
-    open: tokio::sync::Mutex<Option<Open>>,
+    plan: Option<Arc<Intercept>>,
+    /// Locked by whoever opens or closes, in a task of its own: an order that is dropped in the middle does not drop a gate
+    /// with visitors in it, and the next one who wants to close waits.
+    open: Arc<tokio::sync::Mutex<Option<Open>>>,
     lost: watch::Sender<bool>,
     started: std::time::Instant,
     /// What was last said, so that an interruption can say how far it got.
@@ -28,7 +30,7 @@ struct Open {
 impl Watch {
     pub(super) fn new(quiet: bool, plan: Option<Intercept>) -> Self {
         let (lost, _) = watch::channel(false);
-        let open = tokio::sync::Mutex::new(None);
+        let (plan, open) = (plan.map(Arc::new), Arc::default());
         Self { quiet, plan, open, lost, started: std::time::Instant::now(), stage: Mutex::new("the start") }
     }
 
@@ -40,10 +42,16 @@ impl Watch {
 
     /// Ends interception, if it is on.
     pub(super) async fn close(&self) -> Result<(), BoxError> {
-        let Some(open) = self.open.lock().await.take() else { return Ok(()) };
+        let mut held = Arc::clone(&self.open).lock_owned().await;
+        let Some(open) = held.take() else { return Ok(()) };
         // From here on the end of the gate is what we want.
         open.guard.abort();
-        let cut = open.interception.close().await?;
+        let closing = tokio::spawn(async move {
+            let cut = open.interception.close().await;
+            drop(held);
+            cut
+        });
+        let cut = closing.await??;
         let text = match cut {
             0 => "interception ended, nobody was cut off".to_owned(),
             cut => format!("interception ended, {cut} connection(s) were cut at the end of --drain"),
@@ -84,16 +92,20 @@ impl Observer for Watch {
     fn before_validation<'a>(&'a self, challenges: &'a [Challenge]) -> BoxFuture<'a, Result<(), BoxError>> {
         Box::pin(async move {
             let Some(plan) = &self.plan else { return Ok(()) };
-            // Held over the whole opening: an interruption in the middle waits for it, and then closes what is open.
-            let mut open = self.open.lock().await;
-            let interception = plan.open(challenges).await?;
-            let (died, lost) = (interception.died(), self.lost.clone());
-            let guard = tokio::spawn(async move {
-                died.await;
-                lost.send_replace(true);
+            let mut held = Arc::clone(&self.open).lock_owned().await;
+            let (plan, challenges, lost) = (Arc::clone(plan), challenges.to_vec(), self.lost.clone());
+            let opening = tokio::spawn(async move {
+                let interception = plan.open(&challenges).await?;
+                let died = interception.died();
+                let guard = tokio::spawn(async move {
+                    died.await;
+                    lost.send_replace(true);
+                });
+                let text = interception.describe();
+                *held = Some(Open { interception, guard });
+                Ok::<_, BoxError>(text)
             });
-            let text = interception.describe();
-            *open = Some(Open { interception, guard });
+            let text = opening.await??;
             self.say("interception on", &text);
             Ok(())
         })

@@ -1,0 +1,92 @@
+//! Answers of our own: what they say, and how they are written.
+
+use http::{HeaderValue, StatusCode, header};
+use pingora::{Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session};
+use plugin_api::Ending;
+
+use super::view;
+use crate::{
+    answer::Answer,
+    flight::{Flight, Reply},
+};
+
+/// Whether the client has a final head, or no longer speaks HTTP.
+pub(super) fn head_is_out(session: &Session) -> bool {
+    session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS)
+}
+
+/// Writes the settled answer, through the response hooks unless one of them is to blame for it.
+pub(super) async fn reply(session: &mut Session, flight: &mut Flight) -> pingora::Result<()> {
+    if let Some(Reply::Hooked(mut answer)) = flight.reply.take_if(|reply| matches!(reply, Reply::Hooked(_))) {
+        let request = view(session.req_header(), flight.line.host.as_deref());
+        match flight.run.response(request, &flight.connection, &mut answer).await {
+            Ok(()) => flight.reply = Some(Reply::Plain(answer)),
+            Err(broken) => flight.broken(&broken),
+        }
+    }
+    let Some(Reply::Plain(answer) | Reply::Hooked(answer)) = flight.reply.take() else { return Ok(()) };
+    if flight.shard.is_draining() {
+        session.set_keepalive(None);
+    }
+    flight.progress.status = Some(answer.status);
+    flight.progress.sent += write(session, answer).await?;
+    Ok(())
+}
+
+/// Writes an answer and returns how many bytes of body went out.
+pub(super) async fn write(session: &mut Session, answer: Answer) -> pingora::Result<u64> {
+    let bodiless = matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let silent = bodiless || session.req_header().method == http::Method::HEAD;
+    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 3))?;
+    for (name, value) in &answer.headers {
+        head.append_header(name, value)?;
+    }
+    if !bodiless {
+        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
+    }
+    let silent = silent || answer.body.is_empty();
+    session.write_response_header(Box::new(head), silent).await?;
+    if silent {
+        session.as_mut().finish_body().await?;
+        return Ok(0);
+    }
+    let length = answer.body.len() as u64;
+    session.write_response_body(Some(answer.body), true).await?;
+    Ok(length)
+}
+
+/// Whose fault an error of pingora's is, and what the client is told.
+pub(super) fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer>) {
+    use ErrorType::{
+        ConnectTimedout, ConnectionClosed, ReadError, ReadTimedout, TLSHandshakeTimedout, WriteError, WriteTimedout,
+    };
+    let page = |status, reason| Some(Answer::page(status, reason));
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => (
+            Ending::Upstream,
+            page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."),
+        ),
+        (ErrorSource::Upstream, _) => (
+            Ending::Upstream,
+            page(StatusCode::BAD_GATEWAY, "The server behind this proxy closed the connection or did not speak HTTP."),
+        ),
+        // The clock of an upgrade request runs on the client's connection, but it waits for the upstream server.
+        (ErrorSource::Downstream, ReadError) if flight.watch.is_some() && is_timeout(error) => (
+            Ending::Upstream,
+            page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."),
+        ),
+        (ErrorSource::Downstream, ReadTimedout) => {
+            (Ending::Client, page(StatusCode::REQUEST_TIMEOUT, "The rest of the request did not arrive in time."))
+        }
+        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => (Ending::Client, None),
+        (ErrorSource::Downstream, _) => (Ending::Client, page(StatusCode::BAD_REQUEST, "The request is malformed.")),
+        _ => (Ending::Proxy, page(StatusCode::INTERNAL_SERVER_ERROR, "The proxy failed.")),
+    }
+}
+
+fn is_timeout(error: &Error) -> bool {
+    let cause = error.cause.as_deref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut)
+}
