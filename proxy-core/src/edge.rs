@@ -44,6 +44,15 @@ pub(crate) struct Edge {
     never: watch::Receiver<bool>,
 }
 
+/// Which request is waited for.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// The first on its connection.
+    First,
+    /// One more.
+    Next,
+}
+
 /// What waiting for a request brought.
 enum Arrival {
     /// A head of this length.
@@ -70,7 +79,7 @@ impl Edge {
         let (client, local): (SocketAddr, SocketAddr) = (self.connection.client, self.connection.local);
         let mut conn = Box::new(Conn::new(stream, client, local));
         let mut bytes = BytesMut::new();
-        let mut wait = self.shard.config.timeouts.head;
+        let mut wait = Wait::First;
         loop {
             let served = match self.arrival(&mut conn, &mut bytes, wait).await {
                 Arrival::Head(length) => {
@@ -87,13 +96,17 @@ impl Edge {
             bytes = back.take_stash();
             back.set_watch(None);
             conn = back;
-            wait = self.shard.config.timeouts.keep_alive;
+            wait = Wait::Next;
         }
     }
 
-    /// Waits for a whole head: `wait` for its first byte, then the head's own time for all of it.
-    async fn arrival(&self, conn: &mut Conn, bytes: &mut BytesMut, wait: Duration) -> Arrival {
-        let limits = &self.shard.config.limits;
+    /// Waits for a whole head: for its first byte as `wait` says, then the head's own time for all of it.
+    async fn arrival(&self, conn: &mut Conn, bytes: &mut BytesMut, wait: Wait) -> Arrival {
+        let (limits, timeouts) = (&self.shard.config.limits, &self.shard.config.timeouts);
+        let (patience, grace) = match wait {
+            Wait::First => (timeouts.head, FIRST_REQUEST_GRACE),
+            Wait::Next => (timeouts.keep_alive, Duration::ZERO),
+        };
         let mut scanner = Scanner::default();
         if !bytes.is_empty()
             && let Some(arrival) = Self::scan(&mut scanner, bytes, limits)
@@ -104,8 +117,8 @@ impl Edge {
             bytes.reserve(READ_SIZE);
             let first = tokio::select! {
                 biased;
-                read = tokio::time::timeout(wait, conn.read_buf(bytes)) => read,
-                () = self.shard.draining() => return Arrival::End,
+                read = tokio::time::timeout(patience, conn.read_buf(bytes)) => read,
+                () = self.drained(grace) => return Arrival::End,
             };
             match first {
                 Ok(Ok(read)) if read > 0 => {}
@@ -125,10 +138,16 @@ impl Edge {
                 }
             }
         };
-        match tokio::time::timeout(self.shard.config.timeouts.head, rest).await {
+        match tokio::time::timeout(timeouts.head, rest).await {
             Ok(arrival) => arrival,
             Err(_) => Arrival::Refused(TOO_SLOW),
         }
+    }
+
+    /// Ready so long after the shard began to drain.
+    async fn drained(&self, grace: Duration) {
+        self.shard.draining().await;
+        tokio::time::sleep(grace).await;
     }
 
     /// Looks whether a whole head is there; blank lines before it are dropped.
@@ -296,3 +315,5 @@ const TOO_SLOW: Refusal =
 const NO_TUNNEL: Refusal =
     Refusal { status: StatusCode::METHOD_NOT_ALLOWED, reason: "This listener opens no tunnels." };
 const READ_SIZE: usize = 4096;
+/// Whoever has connected just before a drain began has its first request on the way: a round trip, or two with a loss.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);

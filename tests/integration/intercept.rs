@@ -105,7 +105,7 @@ fn two_hundred_silent_visitors_delay_nothing() {
     let held = support::silent_connections(visitors, nginx.addresses(), 200);
     let started = std::time::Instant::now();
     let mut command = obtain(&Place::from(site), &pebble, storage.path(), &["site.example"]);
-    command.args(["--intercept", "--drain", "2s"]);
+    command.arg("--intercept");
     let mut lockgate = Process::spawn(&command).unwrap();
     // More of them come while the gate is open.
     lockgate.wait_for_line("the gate", Duration::from_secs(60), |line| line.contains(Stage::GateOpen.line())).unwrap();
@@ -113,9 +113,9 @@ fn two_hundred_silent_visitors_delay_nothing() {
     lockgate
         .wait_for_line("the end of validation", Duration::from_secs(30), |line| line.contains("is proven"))
         .unwrap();
-    let proven = started.elapsed();
     let status = lockgate.wait(Duration::from_secs(60)).unwrap();
+    let took = started.elapsed();
     assert!(status.success(), "{}", lockgate.output());
-    assert!(proven < Duration::from_secs(5), "validation took {proven:?}");
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
     drop((held, more));
 }

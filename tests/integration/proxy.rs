@@ -262,6 +262,21 @@ fn sigterm_lets_requests_finish_and_sigint_does_not() {
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
 }
 
+/// A visitor who connected just before a drain has its request on the way.
+#[test]
+fn a_first_request_that_comes_during_a_drain_is_served() {
+    let origin = Origin::start().unwrap();
+    let (mut lockgate, mut late) = start(&origin);
+    // Both are accepted when the second one has an answer.
+    let mut other = Connection::open(lockgate.address()).unwrap();
+    other.exchange(get("/")).unwrap();
+    lockgate.signal(Signal::TERM);
+    test_support::poll(Duration::from_secs(5), || lockgate.output().contains("draining").then_some(())).unwrap();
+    let response = late.exchange(get("/")).unwrap();
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    assert!(lockgate.wait(Duration::from_secs(5)).unwrap().success());
+}
+
 #[test]
 fn a_drain_ends_at_its_deadline() {
     let origin = Origin::start().unwrap();
