@@ -1,5 +1,6 @@
 //! Entry point of `cargo xtask`: sets the machine up, then tests, shows or measures Lockgate.
 
+mod bench;
 mod install;
 mod steps;
 mod test;
@@ -13,8 +14,9 @@ fn main() -> ExitCode {
         ["setup"] => install::everything(install::TEST),
         ["test"] => test::run(),
         ["demo"] => steps::demo(),
+        ["bench"] => bench::run(),
         _ => {
-            eprintln!("usage: cargo xtask demo | test | setup");
+            eprintln!("usage: cargo xtask demo | test | bench | setup");
             ExitCode::from(64)
         }
     }

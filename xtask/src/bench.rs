@@ -1,0 +1,37 @@
+//! `cargo xtask bench`: Lockgate beside other proxies, built for release.
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
+
+use crate::install::{self, Need};
+
+/// The others, and what loads them.
+const PEERS: &[Need] = &[
+    ("caddy", "caddy"),
+    ("haproxy", "haproxy"),
+    ("nginx", "nginx-light"),
+    ("setpriv", "util-linux"),
+    ("tinyproxy", "tinyproxy"),
+    ("wrk", "wrk"),
+];
+
+/// Builds and runs the comparison.
+pub fn run() -> ExitCode {
+    if let Err(message) = install::ensure(PEERS) {
+        eprintln!("xtask: {message}");
+        return ExitCode::FAILURE;
+    }
+    let packages = ["--package", "lockgate", "--bin", "lockgate", "--package", "benches", "--bins"];
+    let build = Command::new("cargo").args(["build", "--release"]).args(packages).status();
+    if !build.is_ok_and(|status| status.success()) {
+        eprintln!("xtask: the build failed");
+        return ExitCode::FAILURE;
+    }
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let program = |name: &str| format!("{target}/release/{name}");
+    let error = Command::new(program("comparison")).args([program("lockgate"), program("bare-pingora")]).exec();
+    eprintln!("xtask: cannot run the comparison: {error}");
+    ExitCode::FAILURE
+}
