@@ -4,7 +4,7 @@ use instant_acme::{Account, AccountCredentials, NewAccount};
 
 use crate::{
     Client, Progress, Request, Store,
-    obtain::{Observer, ObtainError},
+    obtain::{Observer, ObtainError, on_disk},
 };
 
 /// The stored account for the request's directory, or a new one. A new one is on disk before it is used.
@@ -15,7 +15,8 @@ pub(crate) async fn open(
     observer: &dyn Observer,
 ) -> Result<Account, ObtainError> {
     let builder = || Account::builder_with_http(Box::new(client.clone()));
-    if let Some(text) = store.account(&request.directory)? {
+    let directory = request.directory.clone();
+    if let Some(text) = on_disk(store, move |store| store.account(&directory)).await?? {
         let credentials: AccountCredentials = serde_json::from_slice(&text)
             .map_err(|source| ObtainError::Account { path: store.account_file(&request.directory), source })?;
         let account = builder().from_credentials(credentials).await.map_err(ObtainError::acme("open the account"))?;
@@ -35,7 +36,8 @@ pub(crate) async fn open(
     let (account, credentials) = created.map_err(ObtainError::acme("create an account"))?;
     let text = serde_json::to_vec_pretty(&credentials)
         .map_err(|source| ObtainError::Account { path: store.account_file(&request.directory), source })?;
-    store.save_account(&request.directory, &text)?;
+    let directory = request.directory.clone();
+    on_disk(store, move |store| store.save_account(&directory, &text)).await??;
     observer.progress(Progress::AccountCreated { url: account.id().to_owned() });
     Ok(account)
 }

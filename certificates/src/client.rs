@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -78,6 +78,16 @@ pub enum TransportError {
         /// What happened.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// The server does not hand out its directory.
+    #[error("{host} answered {status}: {detail}")]
+    Unavailable {
+        /// The server.
+        host: String,
+        /// The status.
+        status: StatusCode,
+        /// What it says.
+        detail: String,
+    },
     /// The server speaks HTTP, but not ACME.
     #[error("{host} is no ACME server: it answered {status} with {kind}, beginning {beginning:?}")]
     NotAcme {
@@ -138,7 +148,7 @@ impl Client {
     async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, TransportError> {
         let host = host_of(&request.uri().to_string());
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        let is_head = request.method() == http::Method::HEAD;
+        let method = request.method().clone();
         let exchange = async {
             let response = self.hyper.request(request).await.map_err(|error| explain(&host, error))?;
             let (parts, body) = response.into_parts();
@@ -153,12 +163,7 @@ impl Client {
             response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let retry_after = retry_after.map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
         *self.retry_after.lock().unwrap_or_else(PoisonError::into_inner) = retry_after;
-        let failed = response.status().is_client_error() || response.status().is_server_error();
-        if failed && !is_head && serde_json::from_slice::<serde::de::IgnoredAny>(response.body()).is_err() {
-            // A proxy on the way answered, with a page for people.
-            return Err(not_acme(&host, &response));
-        }
-        Ok(response)
+        judge(&host, &method, response)
     }
 }
 
@@ -214,6 +219,27 @@ fn explain(host: &str, error: hyper_util::client::legacy::Error) -> TransportErr
     }
 }
 
+/// Lets through what instant-acme understands.
+fn judge(host: &str, method: &Method, response: Response<Bytes>) -> Result<Response<Bytes>, TransportError> {
+    let status = response.status();
+    let failed = status.is_client_error() || status.is_server_error();
+    // Only the directory is fetched by GET; a certificate, which is not JSON, by POST.
+    let json_expected = *method == Method::GET || (failed && *method != Method::HEAD);
+    if !json_expected {
+        return Ok(response);
+    }
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(response.body()) else {
+        // A proxy on the way answered, with a page for people.
+        return Err(not_acme(host, &response));
+    };
+    // instant-acme does not look at the status of a directory.
+    if failed && *method == Method::GET {
+        let detail = value["detail"].as_str().unwrap_or("it does not say why").to_owned();
+        return Err(TransportError::Unavailable { host: host.to_owned(), status, detail });
+    }
+    Ok(response)
+}
+
 fn not_acme(host: &str, response: &Response<Bytes>) -> TransportError {
     let kind =
         response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
@@ -236,3 +262,28 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// For a whole request and its answer.
 const DEADLINE: Duration = Duration::from_secs(20);
 const MOST_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(method: Method, status: u16, body: &'static str) -> Result<StatusCode, String> {
+        let response = Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap();
+        judge("ca.example", &method, response).map(|response| response.status()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn answers_that_are_not_acme_are_told_apart() {
+        let problem = r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"Service busy; retry later."}"#;
+        assert_eq!(judged(Method::GET, 200, "{}"), Ok(StatusCode::OK));
+        assert_eq!(judged(Method::POST, 200, "-----BEGIN CERTIFICATE-----"), Ok(StatusCode::OK));
+        assert_eq!(judged(Method::HEAD, 503, ""), Ok(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(judged(Method::POST, 429, problem), Ok(StatusCode::TOO_MANY_REQUESTS), "the ACME library tells it");
+        let busy = judged(Method::GET, 503, problem).unwrap_err();
+        assert!(busy.contains("ca.example") && busy.contains("503") && busy.contains("Service busy"), "{busy}");
+        for (method, status) in [(Method::GET, 200), (Method::GET, 404), (Method::POST, 502)] {
+            let page = judged(method, status, "<html>Hello").unwrap_err();
+            assert!(page.contains("no ACME server") && page.contains("<html>Hello"), "{page}");
+        }
+    }
+}

@@ -19,6 +19,8 @@ pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) chain: String,
     pub(crate) names: Names,
+    /// Names that HTTP-01 cannot prove: wildcards, addresses and the like.
+    pub(crate) others: Vec<String>,
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
 }
@@ -60,15 +62,22 @@ impl Issued {
         }
         let alternative = leaf.subject_alternative_name().map_err(|_error| IssuedError::Unreadable)?;
         let general = alternative.iter().flat_map(|extension| &extension.value.general_names);
-        let names = general.filter_map(|name| match name {
-            GeneralName::DNSName(name) => DomainName::parse(name).ok(),
-            _ => None,
-        });
+        let (mut names, mut others) = (Names::new(), Vec::new());
+        for name in general {
+            match name {
+                GeneralName::DNSName(text) => match DomainName::parse(text) {
+                    Ok(name) => _ = names.insert(name),
+                    Err(_) => others.push((*text).to_owned()),
+                },
+                other => others.push(other.to_string()),
+            }
+        }
         let moment = |time: x509_parser::time::ASN1Time| {
             SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
         };
         Ok(Self {
-            names: names.collect(),
+            names,
+            others,
             not_before: moment(leaf.validity().not_before),
             not_after: moment(leaf.validity().not_after),
             certificate: format!("{}\n", certificate.trim()),

@@ -144,25 +144,56 @@ pub async fn obtain(
     presented: &Presented,
     observer: &dyn Observer,
 ) -> Result<Obtained, ObtainError> {
+    if request.domains.is_empty() {
+        return Err(ObtainError::NoDomain);
+    }
+    let wanted = request.clone();
+    let name = match on_disk(store, move |store| look(&wanted, store)).await?? {
+        Stored::Kept(lineage) => return Ok(Obtained::Unchanged(lineage)),
+        Stored::Wanting { name } => name,
+    };
+    let account = account::open(request, client, store, observer).await?;
+    let (issued, key) = order::run(request, client, &account, authenticator, presented, observer).await?;
+    let renewal = request.renewal.clone();
+    let saved = on_disk(store, move |store| store.save(&name, &issued, &key, &renewal)).await??;
+    observer.progress(Progress::Saved { live: saved.live.clone() });
+    Ok(Obtained::Issued(saved))
+}
+
+/// Runs work on files, which blocks, beside the runtime's threads.
+pub(crate) async fn on_disk<T: Send + 'static>(
+    store: &Store,
+    work: impl FnOnce(&Store) -> T + Send + 'static,
+) -> Result<T, ObtainError> {
+    let store = store.clone();
+    let done = tokio::task::spawn_blocking(move || work(&store)).await;
+    done.map_err(|_error: tokio::task::JoinError| ObtainError::Interrupted)
+}
+
+/// What storage has for a request.
+enum Stored {
+    /// A certificate that does.
+    Kept(Lineage),
+    /// None that does; a new one gets this name.
+    Wanting { name: String },
+}
+
+fn look(request: &Request, store: &Store) -> Result<Stored, ObtainError> {
     let names: Names = request.domains.iter().cloned().collect();
     let first = request.domains.first().ok_or(ObtainError::NoDomain)?;
     let name = store.name_for(first.as_str(), &names);
-    if let Some(lineage) = store.load(&name)
-        && lineage.names == names
-        && !request.force
-        && !lineage.is_due(SystemTime::now())
-    {
-        store.mend(&lineage, &request.renewal)?;
-        return Ok(Obtained::Unchanged(lineage));
-    }
-    let account = account::open(request, client, store, observer).await?;
-    let (issued, key) = order::run(request, client, &account, authenticator, presented, observer).await?;
-    let saved = {
-        let (store, renewal) = (store.clone(), request.renewal.clone());
-        // Files are synced to disk: that blocks.
-        let saved = tokio::task::spawn_blocking(move || store.save(&name, &issued, &key, &renewal)).await;
-        saved.map_err(|_error: tokio::task::JoinError| ObtainError::Interrupted)??
+    let kept = store.load(&name).filter(|lineage| lineage.is_for(&names));
+    let Some(lineage) = kept.filter(|lineage| !request.force && !lineage.is_due(SystemTime::now())) else {
+        return Ok(Stored::Wanting { name });
     };
-    observer.progress(Progress::Saved { live: saved.live.clone() });
-    Ok(Obtained::Issued(saved))
+    match store.server(&name) {
+        // Neither may a certificate for tests pass for a real one, nor replace it unasked.
+        Some(stored) if stored != request.directory => {
+            Err(ObtainError::OtherAuthority { name, stored, wanted: request.directory.clone() })
+        }
+        _ => {
+            store.mend(&lineage, &request.renewal)?;
+            Ok(Stored::Kept(lineage))
+        }
+    }
 }

@@ -28,6 +28,8 @@ pub struct Lineage {
     pub version: u32,
     /// The names in the certificate.
     pub names: Names,
+    /// What else it is for and HTTP-01 cannot prove: wildcards, addresses.
+    pub others: Vec<String>,
     /// The first moment at which it is valid.
     pub not_before: SystemTime,
     /// The last one.
@@ -66,7 +68,10 @@ impl Store {
     ///
     /// The directory cannot be made or written.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let store = Self { root: root.to_owned() };
+        // certbot takes the paths in `renewal` as they are, wherever it is started.
+        let absolute = std::path::absolute(root);
+        let root = &absolute.map_err(|source| StoreError { action: "find", path: root.to_owned(), source })?;
+        let store = Self { root: root.clone() };
         durable::make_directory(root, 0o755)?;
         for (part, mode) in [("accounts", 0o700), ("archive", 0o700), ("live", 0o700), ("renewal", 0o755)] {
             durable::make_directory(&root.join(part), mode)?;
@@ -75,7 +80,11 @@ impl Store {
         let trial = root.join("archive").join(".lockgate-trial");
         // As large as a certificate with its chain and key: a full disk takes small files for longer.
         durable::write(&trial, &[b'\n'; 32 * 1024], 0o600)?;
-        fs::remove_file(&trial).map_err(|source| StoreError { action: "remove", path: trial, source })?;
+        match fs::remove_file(&trial) {
+            // Another process that opens the storage, without the lock like us, removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|source| StoreError { action: "remove", path: trial, source })?,
+        }
         let readme = root.join("live/README");
         if !readme.exists() {
             durable::write(&readme, LIVE_README.as_bytes(), 0o644)?;
@@ -100,6 +109,7 @@ impl Store {
         for directory in missing {
             durable::make_directory(directory, 0o700)?;
         }
+        path.parent().into_iter().for_each(durable::collect);
         durable::write(&path, text, 0o600)
     }
 
@@ -121,8 +131,7 @@ impl Store {
         let mut existing: Vec<String> = listed("renewal").filter_map(configured).collect();
         existing.extend(listed("archive").filter_map(archived));
         existing.sort();
-        if let Some(same) = existing.iter().find(|name| self.load(name).is_some_and(|lineage| lineage.names == *names))
-        {
+        if let Some(same) = existing.iter().find(|name| self.load(name).is_some_and(|lineage| lineage.is_for(names))) {
             return same.clone();
         }
         // Files of which none make a certificate are nobody's.
@@ -176,6 +185,7 @@ impl Store {
             name: name.to_owned(),
             version,
             names: issued.names.clone(),
+            others: issued.others.clone(),
             not_before: issued.not_before,
             not_after: issued.not_after,
         };
@@ -195,9 +205,19 @@ impl Store {
         Ok(())
     }
 
+    /// The directory URL of the authority that a lineage is from, as far as its configuration tells.
+    pub(crate) fn server(&self, name: &str) -> Option<String> {
+        let conf = self.root.join("renewal").join(format!("{name}.conf"));
+        Renewal::server_in(&fs::read_to_string(conf).ok()?)
+    }
+
     fn configure(&self, name: &str, renewal: &Renewal) -> Result<(), StoreError> {
         let conf = self.root.join("renewal").join(format!("{name}.conf"));
-        let old = fs::read_to_string(&conf).unwrap_or_default();
+        let old = match fs::read_to_string(&conf) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            // To write it anew would lose what others keep there.
+            read => read.map_err(|source| StoreError { action: "read", path: conf.clone(), source })?,
+        };
         durable::write(&conf, renewal.written_into(&old, &self.root, name).as_bytes(), 0o644)
     }
 
@@ -243,12 +263,17 @@ impl Store {
         if file("cert")?.trim() != issued.certificate.trim() || file("chain")?.trim() != issued.chain.trim() {
             return None;
         }
-        let Issued { names, not_before, not_after, .. } = issued;
-        Some(Lineage { name: name.to_owned(), version, names, not_before, not_after })
+        let Issued { names, others, not_before, not_after, .. } = issued;
+        Some(Lineage { name: name.to_owned(), version, names, others, not_before, not_after })
     }
 }
 
 impl Lineage {
+    /// Whether it is for these names and nothing else: a wildcard certificate must not give way to one without.
+    pub fn is_for(&self, names: &Names) -> bool {
+        self.names == *names && self.others.is_empty()
+    }
+
     /// Whether it is time for a new one: a third of its life is left, or half when it lives for less than ten days.
     pub fn is_due(&self, now: SystemTime) -> bool {
         let Ok(life) = self.not_after.duration_since(self.not_before) else { return true };

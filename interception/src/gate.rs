@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::nft::{self, Holder, TableError};
+use crate::nft::{self, Holder, Presence, TableError};
 use crate::privileges::{self, Capability};
 use crate::rules::{self, Method, RuleCount, RuleSet, Shape, TABLE};
 use crate::tail;
@@ -78,6 +78,12 @@ pub enum OpenError {
     TableExists {
         /// Whether a live process holds it, so another gate is open.
         owned: bool,
+    },
+    /// A table that dies with the process that holds it cannot be had.
+    #[error("the kernel or nft does not know tables with an owner: {message}")]
+    NoOwner {
+        /// What nft said.
+        message: String,
     },
     /// The kernel accepts no method.
     #[error("the kernel accepted no method of interception: {}", tried(.attempts))]
@@ -205,10 +211,15 @@ impl Gate {
             }
         }
         self.holder.run(&RuleSet::delete_table()).await?;
-        self.holder.end().await;
-        if nft::exists(&self.nft).await? {
-            let (expected, found) = ("no table".to_owned(), format!("a table inet {TABLE}"));
-            return Err(TableError::Differs { expected, found });
+        let ended = self.holder.end().await;
+        match nft::presence(&self.nft).await? {
+            Presence::Absent => {}
+            // What ours held has gone with it: another run has opened its gate meanwhile.
+            Presence::Held if ended => {}
+            Presence::Held | Presence::Unheld => {
+                let (expected, found) = ("no table".to_owned(), format!("a table inet {TABLE}"));
+                return Err(TableError::Differs { expected, found });
+            }
         }
         tracing::info!(port = self.rules.port, "gate closed");
         Ok(())
@@ -228,9 +239,11 @@ impl OpenError {
                 "no process holds it, so it is not a gate of ours; look: nft list table inet {TABLE}; \
                  if nobody needs it: nft delete table inet {TABLE}"
             ),
-            Self::NoMethod { .. } => {
-                "the kernel needs nft_tproxy, or nft_redir and nf_nat; in a container they are loaded on the host"
-                    .to_owned()
+            Self::NoMethod { .. } => "the kernel needs nft_fib and nft_tproxy, or nft_fib, nft_redir and nf_nat; \
+                 in a container they are loaded on the host"
+                .to_owned(),
+            Self::NoOwner { .. } => {
+                "Linux 5.12 or newer and an nft that knows the flag `owner` of tables are needed".to_owned()
             }
             Self::PortZero | Self::SamePort { .. } | Self::Table(_) => return None,
         })
@@ -238,21 +251,16 @@ impl OpenError {
 }
 
 async fn refuse_existing(nft: &Path) -> Result<(), OpenError> {
-    if nft::exists(nft).await? {
-        return Err(OpenError::TableExists { owned: nft::is_owned(nft).await? });
+    match nft::presence(nft).await? {
+        Presence::Absent => Ok(()),
+        Presence::Held => Err(OpenError::TableExists { owned: true }),
+        Presence::Unheld => Err(OpenError::TableExists { owned: false }),
     }
-    Ok(())
 }
 
 /// Makes the table and fills it; returns the rules in place, and what the kernel said against a method tried before.
 async fn install(holder: &mut Holder, nft: &Path, plan: &Plan) -> Result<(RuleSet, Option<String>), OpenError> {
-    if let Err(error) = holder.run(&RuleSet::create_table()).await {
-        // Another run may have been quicker: `create` leaves the other's table alone.
-        if matches!(error, TableError::Refused { .. }) {
-            refuse_existing(nft).await?;
-        }
-        return Err(error.into());
-    }
+    create(holder, nft).await?;
     let mut attempts = Vec::new();
     for &method in plan.methods() {
         let rules = RuleSet { method, port: plan.port, listener_port: plan.listener_port };
@@ -266,6 +274,27 @@ async fn install(holder: &mut Holder, nft: &Path, plan: &Plan) -> Result<(RuleSe
         }
     }
     Err(OpenError::NoMethod { attempts })
+}
+
+/// Makes the empty table, and sees that it will go with its holder.
+async fn create(holder: &mut Holder, nft: &Path) -> Result<(), OpenError> {
+    match holder.run(&RuleSet::create_table()).await {
+        Ok(()) => {}
+        Err(TableError::Refused { message }) => {
+            // Another run may have been quicker: `create` leaves the other's table alone.
+            refuse_existing(nft).await?;
+            // And have gone already. A table that somebody holds may be listed but not made again ("not permitted").
+            let existed = ["File exists", "not permitted"].iter().any(|reason| message.contains(reason));
+            return Err(if existed { OpenError::TableExists { owned: true } } else { OpenError::NoOwner { message } });
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if nft::presence(nft).await? == Presence::Held {
+        return Ok(());
+    }
+    // It would outlive a kill, so it is not left to the holder's end.
+    holder.run(&RuleSet::delete_table()).await?;
+    Err(OpenError::NoOwner { message: "the flag was ignored".to_owned() })
 }
 
 async fn fill(holder: &mut Holder, nft: &Path, rules: &RuleSet) -> Result<(), TableError> {

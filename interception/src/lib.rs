@@ -25,6 +25,8 @@
 //!   this child can change the table, so no second run can, either.
 //! - **Nothing happens by halves.** The rules are one transaction; each step is confirmed by what nft said *and* by a
 //!   listing that a separate process makes. Every error of [`Gate::open`] leaves the host as it was.
+//! - **Only what is for this host**: connections that it forwards, as for its containers, are none of ours (`fib daddr
+//!   type local`).
 //! - **Ctrl-C does not close the gate before the drain**: the child has its own process group and ignores INT, TERM and
 //!   HUP. In a systemd unit that needs `KillMode=mixed`.
 //! - **A method is never worse than refusing it**: with TPROXY a rule without a listener lets the connection go on to the

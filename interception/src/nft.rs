@@ -73,6 +73,17 @@ pub enum TableError {
     },
 }
 
+/// What there is under the name of the gate's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Nothing.
+    Absent,
+    /// A table that belongs to a process, and goes with it.
+    Held,
+    /// A table that belongs to nobody.
+    Unheld,
+}
+
 /// The child `nft -j -i` whose netlink socket owns the table. The table lives exactly as long as this process.
 ///
 /// Dropping it closes the pipe and kills the child, without waiting.
@@ -135,20 +146,21 @@ impl Holder {
         self.pid
     }
 
-    /// Closes the pipe, upon which nft leaves; kills it if it does not.
-    pub(crate) async fn end(self) {
+    /// Closes the pipe, upon which nft leaves; kills it if it does not. Returns whether it has been seen to end.
+    pub(crate) async fn end(self) -> bool {
         let ended = self.ended();
         drop(self.input);
         // The keeper, dropped after this, kills a child that has not left.
-        let _ = timeout(END_LIMIT, ended).await;
+        timeout(END_LIMIT, ended).await.is_ok()
     }
 
     async fn run_and_wait(&mut self, line: &str) -> Result<(), TableError> {
-        self.barriers += 1;
         let written = self.input.write_all(format!("{line}\n{BARRIER}\n").as_bytes()).await;
         if written.is_err() {
             return Err(TableError::Ended { status: self.ended().await });
         }
+        // Not before: a step that is given up while it waits for the pipe has no answer to come.
+        self.barriers += 1;
         let mut said = VecDeque::new();
         while self.barriers > 0 {
             let Some(line) = self.output.recv().await else {
@@ -200,16 +212,24 @@ pub(crate) async fn list(nft: &Path) -> Result<Nftables<'static>, TableError> {
     Ok(serde_json::from_str(&text)?)
 }
 
-/// Whether a table of our name exists.
-pub(crate) async fn exists(nft: &Path) -> Result<bool, TableError> {
-    let text = query(nft, &["-j", "list", "tables"]).await?;
-    Ok(rules::holds_table(&serde_json::from_str(&text)?))
+/// Looks for a table of our name.
+pub(crate) async fn presence(nft: &Path) -> Result<Presence, TableError> {
+    let tables = query(nft, &["-j", "list", "tables"]).await?;
+    if !rules::holds_table(&serde_json::from_str(&tables)?) {
+        return Ok(Presence::Absent);
+    }
+    // The native listing tells whether it is held; JSON of nft 1.0.6 does not.
+    match query(nft, &["list", "table", "inet", TABLE]).await {
+        Ok(text) if text.lines().any(is_owner_flag) => Ok(Presence::Held),
+        Ok(_) => Ok(Presence::Unheld),
+        // Its holder has let it go in between.
+        Err(TableError::List { message, .. }) if message.contains("No such file") => Ok(Presence::Absent),
+        Err(error) => Err(error),
+    }
 }
 
-/// Whether the existing table of our name is held by a process. The native listing tells; JSON of nft 1.0.6 does not.
-pub(crate) async fn is_owned(nft: &Path) -> Result<bool, TableError> {
-    let text = query(nft, &["list", "table", "inet", TABLE]).await?;
-    Ok(text.lines().any(|line| line.trim_start().starts_with("flags ") && line.contains("owner")))
+fn is_owner_flag(line: &str) -> bool {
+    line.trim_start().starts_with("flags ") && line.contains("owner")
 }
 
 /// Runs `nft` once. It is another socket than the holder's, which may look but not change.

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use nftables::expr::{BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField};
+use nftables::expr::{
+    BinaryOperation, CT, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload, PayloadField,
+};
 use nftables::schema::{Chain, FlushObject, NfCmd, NfListObject, NfObject, Nftables, Rule, Table};
 use nftables::stmt::{AnonymousCounter, Counter, Match, NAT, Operator, Statement, TProxy};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
@@ -149,6 +151,7 @@ impl RuleSet {
         expr.push(matches(meta(MetaKey::Nfproto), Operator::EQ, text(protocol.nfproto())));
         expr.push(matches(tcp("dport"), Operator::EQ, Expression::Number(u32::from(self.port))));
         expr.push(opening_packet());
+        expr.push(to_this_host());
         expr.push(Statement::Counter(Counter::Anonymous(Some(AnonymousCounter { packets: None, bytes: None }))));
         expr.push(match self.method {
             Method::Tproxy => Statement::TProxy(TProxy {
@@ -355,6 +358,15 @@ fn opening_packet() -> Statement<'static> {
     matches(masked, Operator::EQ, text("syn"))
 }
 
+/// The destination is an address of this host.
+///
+/// Prerouting also sees what this host forwards, as for its containers. A redirect would lead that here, and TPROXY
+/// would have the kernel drop it, for a packet that has a socket is not forwarded.
+fn to_this_host() -> Statement<'static> {
+    let kind = NamedExpression::Fib(Fib { result: FibResult::Type, flags: [FibFlag::Daddr].into() });
+    matches(Expression::Named(kind), Operator::EQ, text("local"))
+}
+
 fn matches(left: Expression<'static>, op: Operator, right: Expression<'static>) -> Statement<'static> {
     Statement::Match(Match { left, right, op })
 }
@@ -408,6 +420,7 @@ mod tests {
         assert_eq!(text.matches(r#"{"tproxy":{"family":"ip6","port":9999}}"#).count(), 2);
         assert_eq!(text.matches(r#""right":12364"#).count(), 2, "the probe's mark");
         assert_eq!(text.matches(r#""op":"!=""#).count(), 2, "visitors do not come from lo");
+        assert_eq!(text.matches(r#"{"fib":{"result":"type","flags":["daddr"]}},"right":"local""#).count(), 4);
         assert!(text.contains(r#""prio":-150"#) && !text.contains('\n'));
     }
 

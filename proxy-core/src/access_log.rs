@@ -40,6 +40,16 @@ pub enum Sink {
     File(PathBuf),
 }
 
+impl std::fmt::Display for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("stdout"),
+            Self::Stderr => f.write_str("stderr"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -73,13 +83,20 @@ pub(crate) struct Record {
 #[derive(Clone)]
 pub(crate) struct AccessLog {
     queue: SyncSender<Record>,
-    dropped: Arc<AtomicU64>,
+    lost: Arc<Lost>,
 }
 
 /// The other end: ends the writer.
 pub(crate) struct Writer {
     done: Receiver<()>,
-    dropped: Arc<AtomicU64>,
+    lost: Arc<Lost>,
+}
+
+/// Counts records, so that those that are never written can be told.
+#[derive(Default)]
+struct Lost {
+    offered: AtomicU64,
+    written: AtomicU64,
 }
 
 impl AccessLog {
@@ -96,26 +113,27 @@ impl AccessLog {
         let (queue, records) = sync_channel(QUEUE);
         let (done_sender, done) = sync_channel(1);
         let format = config.format;
+        let lost = Arc::new(Lost::default());
+        let counts = Arc::clone(&lost);
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            drain(&records, BufWriter::with_capacity(BUFFER, sink), format);
+            drain(&records, BufWriter::with_capacity(BUFFER, sink), format, &counts);
             let _ = done_sender.send(());
         })?;
-        let dropped = Arc::new(AtomicU64::new(0));
-        Ok((Self { queue, dropped: Arc::clone(&dropped) }, Writer { done, dropped }))
+        Ok((Self { queue, lost: Arc::clone(&lost) }, Writer { done, lost }))
     }
 
     /// Queues a record; never waits.
     pub(crate) fn write(&self, record: Record) {
-        if self.queue.try_send(record).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.lost.offered.fetch_add(1, Ordering::Relaxed);
+        // A full queue loses it; the count of what was written tells.
+        let _ = self.queue.try_send(record);
     }
 }
 
 impl Writer {
-    /// Records that found the queue full.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// Records that were not written, for want of a reader or of space: those still queued count too.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.offered.load(Ordering::Relaxed).saturating_sub(self.lost.written.load(Ordering::Relaxed))
     }
 
     /// Waits until everything queued is written, at most this long: a pipe that nobody reads must not keep the process.
@@ -128,12 +146,13 @@ impl Writer {
 }
 
 /// Writes records until every sender is gone. Lines are gathered while more are waiting, and flushed when none are.
-fn drain(records: &Receiver<Record>, mut sink: BufWriter<Box<dyn Write + Send>>, format: Format) {
+fn drain(records: &Receiver<Record>, mut sink: BufWriter<Box<dyn Write + Send>>, format: Format, counts: &Lost) {
     let mut line = String::new();
     let mut failing: Option<Instant> = None;
     while let Ok(first) = records.recv() {
         let mut next = Some(first);
         let mut result = Ok(());
+        let mut number = 0;
         while let Some(record) = next {
             line.clear();
             match format {
@@ -141,10 +160,14 @@ fn drain(records: &Receiver<Record>, mut sink: BufWriter<Box<dyn Write + Send>>,
                 Format::Json => format::json(&record, &mut line),
             }
             result = result.and(sink.write_all(line.as_bytes()));
+            number += 1;
             next = records.try_recv().ok();
         }
         match result.and_then(|()| sink.flush()) {
-            Ok(()) => failing = None,
+            Ok(()) => {
+                failing = None;
+                counts.written.fetch_add(number, Ordering::Relaxed);
+            }
             // A full disk says so for every line; once a minute is enough.
             Err(error) if failing.is_none_or(|since| since.elapsed() > Duration::from_secs(60)) => {
                 tracing::error!(target: "lockgate::log", %error, "cannot write the access log");
@@ -197,7 +220,7 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         assert_eq!(text.lines().count(), 100);
         assert!(text.contains("\"target\":\"/99\""));
-        assert_eq!(writer.dropped(), 0);
+        assert_eq!(writer.lost(), 0);
     }
 
     #[test]
@@ -205,18 +228,19 @@ mod tests {
         let (reader, sink) = io::pipe().unwrap();
         let (queue, records) = sync_channel(QUEUE);
         let (done_sender, done) = sync_channel(1);
+        let lost = Arc::new(Lost::default());
+        let counts = Arc::clone(&lost);
         std::thread::spawn(move || {
-            drain(&records, BufWriter::new(Box::new(sink)), Format::Text);
+            drain(&records, BufWriter::new(Box::new(sink)), Format::Text, &counts);
             let _ = done_sender.send(());
         });
-        let dropped = Arc::new(AtomicU64::new(0));
-        let log = AccessLog { queue, dropped: Arc::clone(&dropped) };
-        let writer = Writer { done, dropped };
+        let log = AccessLog { queue, lost: Arc::clone(&lost) };
+        let writer = Writer { done, lost };
         let started = Instant::now();
         for _ in 0..4 * QUEUE {
             log.write(record("/a-longer-target-to-fill-the-pipe-sooner"));
         }
-        assert!(writer.dropped() > 0, "the pipe is full and the queue too");
+        assert!(writer.lost() > 0, "the pipe is full and the queue too");
         drop(log);
         writer.finish(Duration::from_millis(50));
         assert!(started.elapsed() < Duration::from_secs(10), "nothing waited for the reader");

@@ -37,6 +37,8 @@ pub(crate) struct Conn {
     /// Bytes that arrived while a request was served and belong to the next one.
     stash: BytesMut,
     holding: bool,
+    /// Bytes of the body in flight that are still to be read, when its length is known; what follows is kept too.
+    body_left: Option<u64>,
     /// The peer may still be sending: closing at once would reset the connection under our last answer.
     linger: bool,
     clock: Option<Clock>,
@@ -71,6 +73,7 @@ impl Conn {
             written: BytesMut::new(),
             stash: BytesMut::new(),
             holding: false,
+            body_left: None,
             linger: false,
             clock: None,
         }
@@ -82,9 +85,18 @@ impl Conn {
         self.stash = early;
     }
 
+    /// Lets so many bytes of a body through, and then keeps what follows like [`hold`](Self::hold). `early` has come already
+    /// and is not body.
+    pub(crate) fn hold_after(&mut self, body: u64, early: BytesMut) {
+        self.stash = early;
+        self.body_left = Some(body);
+        self.holding = body == 0;
+    }
+
     /// Ends [`hold`](Self::hold) and returns what was kept.
     pub(crate) fn take_stash(&mut self) -> BytesMut {
         self.holding = false;
+        self.body_left = None;
         std::mem::take(&mut self.stash)
     }
 
@@ -169,7 +181,20 @@ impl AsyncRead for Conn {
             return self.poll_hold(cx);
         }
         let before = into.filled().len();
-        let read = Pin::new(self.socket()).poll_read(cx, into);
+        let read = match self.body_left {
+            Some(left) => {
+                // No more than the body: what follows it stays in the socket until the edge asks for it.
+                let most = usize::try_from(left).unwrap_or(usize::MAX).min(into.remaining());
+                let mut piece = ReadBuf::new(into.initialize_unfilled_to(most));
+                let read = Pin::new(self.socket()).poll_read(cx, &mut piece);
+                let filled = piece.filled().len();
+                into.advance(filled);
+                self.body_left = Some(left - filled as u64);
+                self.holding = self.body_left == Some(0);
+                read
+            }
+            None => Pin::new(self.socket()).poll_read(cx, into),
+        };
         if let Some(clock) = &mut self.clock {
             if into.filled().len() > before {
                 clock.last = Instant::now();

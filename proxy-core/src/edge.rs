@@ -221,12 +221,20 @@ impl Edge {
             Some(rewritten) => BytesMut::from(&*rewritten),
             None => bytes,
         };
-        if head.body == Framing::None && !head.upgrade {
-            conn.hold(after);
-        } else {
-            // The body is pingora's to read; if it is not read to its end, closing must wait for the client.
-            conn.set_linger(true);
-            bytes.unsplit(after);
+        let mut after = after;
+        match head.body {
+            Framing::None if !head.upgrade => conn.hold(after),
+            Framing::Length(length) if !head.upgrade => {
+                let early = after.split_to(usize::try_from(length).unwrap_or(usize::MAX).min(after.len()));
+                conn.hold_after(length - early.len() as u64, after);
+                // If the body is not read to its end, closing must wait for the client.
+                conn.set_linger(true);
+                bytes.unsplit(early);
+            }
+            _ => {
+                conn.set_linger(true);
+                bytes.unsplit(after);
+            }
         }
         conn.set_watch(flight.watch.clone());
         let mut session = ServerSession::new_http1(conn);

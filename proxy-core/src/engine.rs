@@ -31,7 +31,7 @@ pub struct Engine {
 pub struct Drained {
     /// Connections that were cut at the deadline.
     pub cut: u64,
-    /// Access-log records that were dropped because nobody took them.
+    /// Access-log records that were not written, because nobody took them or the disk was full.
     pub unlogged: u64,
 }
 
@@ -49,8 +49,10 @@ pub enum StartError {
         source: io::Error,
     },
     /// The access log cannot be opened.
-    #[error("cannot open the access log")]
+    #[error("cannot open the access log {path}")]
     Log {
+        /// Its place.
+        path: String,
         /// What the system said.
         source: io::Error,
     },
@@ -75,6 +77,9 @@ pub enum StartError {
 impl StartError {
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<String> {
+        if let Self::Log { .. } = self {
+            return Some("its directory must exist and be writable; `[log] access` names it".into());
+        }
         let Self::Listen { address, source, .. } = self else { return None };
         match source.kind() {
             io::ErrorKind::AddrInUse => Some(format!(
@@ -106,7 +111,10 @@ impl Engine {
             Some(log) => AccessLog::open(log).map(|(log, writer)| (Some(log), Some(writer))),
             None => Ok((None, None)),
         }
-        .map_err(|source| StartError::Log { source })?;
+        .map_err(|source| {
+            let path = config.log.as_ref().map(|log| log.sink.to_string()).unwrap_or_default();
+            StartError::Log { path, source }
+        })?;
         let (phase, phases) = watch::channel(Phase::Serve);
         let background = start_plugins(&config)?;
         let mut engine =
@@ -162,7 +170,7 @@ impl Engine {
         let mut unlogged = 0;
         if let Some(writer) = self.writer.take() {
             writer.finish(LOG_TIME);
-            unlogged = writer.dropped();
+            unlogged = writer.lost();
         }
         Drained { cut, unlogged }
     }

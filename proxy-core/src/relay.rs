@@ -177,7 +177,11 @@ impl ProxyHttp for Relay {
         head: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
-        let Some(attempts) = ctx.as_mut().and_then(|flight| flight.attempts.as_mut()) else { return Ok(()) };
+        let Some(flight) = ctx else { return Ok(()) };
+        if head.status == StatusCode::SWITCHING_PROTOCOLS && flight.watch.is_none() {
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        }
+        let Some(attempts) = flight.attempts.as_mut() else { return Ok(()) };
         if attempts.peer().settings().fall_through == FallThrough::UnreachableOr(head.status) {
             attempts.declined = true;
             return Err(refusal());

@@ -35,6 +35,15 @@ impl Pair {
         Self { origin, lockgate }
     }
 
+    /// Challenges are looked for in this webroot.
+    fn by_webroot(origin: Origin, webroot: &Path, state: &Path) -> Self {
+        let (standalone, webroot, state) = ("use = \"standalone\"\nlisten = []", webroot.display(), state.display());
+        let text = config(origin.address(), "access.log");
+        assert!(text.contains(standalone));
+        let text = text.replace(standalone, &format!("use = \"webroot\"\npath = \"{webroot}\"\nstate = \"{state}\""));
+        Self { lockgate: Lockgate::run(LOCKGATE, &text).unwrap(), origin }
+    }
+
     fn connect(&self) -> Connection {
         Connection::open(self.lockgate.address()).unwrap()
     }
@@ -54,14 +63,6 @@ impl Pair {
     fn serves(&self) {
         let response = self.connect().exchange(get("/")).unwrap();
         assert_eq!((response.status, &*response.body), (200, &*self.origin.site().page.1));
-    }
-
-    /// The head that the application saw, or `None` when it was not asked.
-    fn head_at_application(&self, request: &str) -> (u16, String) {
-        let before = self.origin.requests();
-        let response = self.connect().exchange(request).unwrap();
-        assert!(self.origin.requests() > before || response.status >= 400, "{request:?} was answered by nobody");
-        (response.status, response.text())
     }
 }
 
@@ -266,8 +267,22 @@ fn a_head_that_never_ends_is_timed_out() {
 
 #[test]
 fn hostile_tokens_reach_the_application_or_nobody_and_never_a_file() {
-    let pair = Pair::start();
-    fs::write(pair.lockgate.file("secret"), "a secret file").unwrap();
+    let origin = Origin::start().unwrap();
+    let directory = test_support::scratch_dir().unwrap();
+    let webroot = directory.path().join("www");
+    let challenges = webroot.join(".well-known/acme-challenge");
+    fs::create_dir_all(challenges.join("below")).unwrap();
+    for place in [directory.path(), &webroot, &webroot.join(".well-known"), &challenges.join("below")] {
+        fs::write(place.join("secret"), "a secret file").unwrap();
+    }
+    for name in ["a.b", ".secret", "secret~", "secret\n"] {
+        fs::write(challenges.join(name), "a secret file").unwrap();
+    }
+    std::os::unix::fs::symlink(webroot.join("secret"), challenges.join("planted")).unwrap();
+    fs::write(challenges.join("good"), "good.answer").unwrap();
+    let pair = Pair::by_webroot(origin, &webroot, &directory.path().join("state"));
+    let ask = |token: &str| pair.connect().exchange(get(&format!("/.well-known/acme-challenge/{token}"))).unwrap();
+    assert_eq!((ask("good").status, ask("good").text().as_str()), (200, "good.answer"));
     let long = "a".repeat(5000);
     for token in [
         long.as_str(),
@@ -275,32 +290,56 @@ fn hostile_tokens_reach_the_application_or_nobody_and_never_a_file() {
         "..",
         "../secret",
         "../../secret",
+        "../../../secret",
         "..%2fsecret",
         "%2e%2e/secret",
         "%2e%2e%2fsecret",
-        "a/b",
+        "below/secret",
+        "below",
         "/",
         "//secret",
         "%00",
-        "secret%00",
+        "good%00",
+        "good/",
+        "good%0a",
         ".",
         ".secret",
         "a.b",
+        "secret~",
+        "secret%0a",
         "a%0d%0ab",
-        "secret?x",
+        "planted",
+        "good;x",
+        "%67ood",
         "~",
         "\u{e9}",
     ] {
-        let path = format!("/.well-known/acme-challenge/{token}");
-        let (status, body) = pair.head_at_application(&get(&path));
-        assert!(status == 404 || status == 400, "{token:?}: {status}");
-        assert!(!body.contains("a secret file"), "{token:?}");
-        if status == 404 {
-            assert_eq!(body, "not found at the origin", "{token:?}");
+        let response = ask(token);
+        assert!(!response.text().contains("secret file"), "{token:?}");
+        assert!(matches!(response.status, 400 | 404), "{token:?}: {}", response.status);
+        if response.status == 404 {
+            assert_eq!(response.text(), "not found at the origin", "{token:?}");
         }
     }
-    let raw = b"GET /.well-known/acme-challenge/a\0b HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert_eq!(pair.answer(raw), Some(400));
+    for target in ["good\0", "\0", "a\0b"] {
+        let raw = format!("GET /.well-known/acme-challenge/{target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(pair.answer(raw), Some(400));
+    }
+    pair.serves();
+}
+
+#[test]
+fn a_symlink_planted_at_well_known_leads_nowhere() {
+    let origin = Origin::start().unwrap();
+    let directory = test_support::scratch_dir().unwrap();
+    let (webroot, target) = (directory.path().join("www"), directory.path().join("target"));
+    fs::create_dir(&webroot).unwrap();
+    fs::create_dir_all(target.join("acme-challenge")).unwrap();
+    fs::write(target.join("acme-challenge/token"), "somebody else's").unwrap();
+    std::os::unix::fs::symlink(&target, webroot.join(".well-known")).unwrap();
+    let pair = Pair::by_webroot(origin, &webroot, &directory.path().join("state"));
+    let response = pair.connect().exchange(get("/.well-known/acme-challenge/token")).unwrap();
+    assert_eq!((response.status, response.text().as_str()), (404, "not found at the origin"));
     pair.serves();
 }
 
@@ -472,4 +511,180 @@ fn a_log_that_cannot_be_opened_is_a_clear_error() {
     let (status, output) = outcome(&command);
     assert_eq!(status, Some(1), "{output}");
     assert!(output.contains("access log") && output.contains(&log.display().to_string()), "{output}");
+}
+
+/// An application that answers every request with these bytes, and goes on unless `last`.
+fn application(answer: Vec<u8>, last: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = move |mut stream: TcpStream, answer: Vec<u8>| {
+        let mut head = [0; 4096];
+        while stream.read(&mut head).is_ok_and(|read| read > 0) {
+            if stream.write_all(&answer).is_err() || last {
+                return;
+            }
+        }
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            thread::spawn(move || serve(stream, answer));
+        }
+    });
+    address
+}
+
+#[test]
+fn an_application_that_answers_nonsense_is_a_bad_gateway() {
+    let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(5_000_000));
+    let many = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", "a: b\r\n".repeat(100_000));
+    let cases: [(&str, &[u8]); 8] = [
+        ("two lengths", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc"),
+        ("no number", b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nab"),
+        ("NUL in a value", b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n"),
+        ("no status", b"HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n"),
+        ("four digits", b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"),
+        ("a huge head", huge.as_bytes()),
+        ("100 000 fields", many.as_bytes()),
+        ("nothing", b""),
+    ];
+    for (what, answer) in cases {
+        let lockgate = Lockgate::run(LOCKGATE, &config(application(answer.to_vec(), true), "off")).unwrap();
+        for _ in 0..2 {
+            let mut client = Connection::open(lockgate.address()).unwrap();
+            let response = client.exchange(get("/")).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(response.status, 502, "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_an_application_sends_beyond_its_answer_reaches_nobody() {
+    let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    for first in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let application = application(format!("{first}{poison}").into_bytes(), false);
+        let lockgate = Lockgate::run(LOCKGATE, &config(application, "off")).unwrap();
+        let mut kept = Connection::open(lockgate.address()).unwrap();
+        for round in 0..10 {
+            let mut fresh = Connection::open(lockgate.address()).unwrap();
+            for client in [&mut kept, &mut fresh] {
+                let response = client.exchange(get("/")).unwrap_or_else(|error| panic!("{first:?} {round}: {error}"));
+                assert!(matches!(response.text().as_str(), "ok" | ""), "{first:?} {round}: {}", response.text());
+            }
+        }
+    }
+}
+
+#[test]
+fn interim_answers_without_end_are_no_reason_to_wait_without_end() {
+    let mut flood = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(50_000);
+    flood.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let lockgate = Lockgate::run(LOCKGATE, &config(application(flood, true), "off")).unwrap();
+    let mut client = Connection::open(lockgate.address()).unwrap();
+    let since = Instant::now();
+    let response = client.exchange(get("/")).unwrap();
+    assert!(matches!(response.status, 200 | 502), "{}", response.status);
+    assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_switch_that_nobody_asked_for_is_a_bad_gateway() {
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
+    let lockgate = Lockgate::run(LOCKGATE, &config(application(switch.to_vec(), false), "off")).unwrap();
+    let mut client = Connection::open(lockgate.address()).unwrap();
+    assert_eq!(client.exchange(get("/")).unwrap().status, 502);
+}
+
+#[test]
+fn chunks_that_two_parsers_could_read_in_two_ways_smuggle_nothing() {
+    let pair = Pair::start();
+    let smuggled = get("/status/299");
+    let variants = [
+        format!("5\nhello\r\n0\r\n\r\n{smuggled}"),
+        format!("0x5\r\nhello\r\n0\r\n\r\n{smuggled}"),
+        format!("+5\r\nhello\r\n0\r\n\r\n{smuggled}"),
+        format!("-5\r\nhello\r\n0\r\n\r\n{smuggled}"),
+        format!("5\r\nhelloXX0\r\n\r\n{smuggled}"),
+        format!("10000000000000005\r\nhello\r\n0\r\n\r\n{smuggled}"),
+        format!("ffffffffffffffff\r\nhello\r\n0\r\n\r\n{smuggled}"),
+        format!("5;{}\r\nhello\r\n0\r\n\r\n{smuggled}", "x".repeat(1_000_000)),
+        format!("5;a=\"\n\"\r\nhello\r\n0\r\n\r\n{smuggled}"),
+        format!("5\r\nhello\r\n0\r\nContent-Length: 7\r\n\r\n{smuggled}"),
+        format!("5\r\nhello\r\n0\r\n{}\r\n{smuggled}", "a: b\r\n".repeat(100_000)),
+        format!("5\r\nhello\r\n0\n\n{smuggled}"),
+    ];
+    let mut allowed = 2 * variants.len();
+    for chunks in variants {
+        let what = &chunks[..chunks.len().min(40)];
+        let mut client = pair.connect();
+        let _ = client.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+        match client.response(false) {
+            Ok(response) if response.status == 200 => {
+                assert_eq!(response.body, b"hello", "{what:?}");
+                // What follows a whole body is a request like any other.
+                if let Ok(next) = client.response(false) {
+                    assert!(matches!(next.status, 299 | 400), "{what:?}: {}", next.status);
+                    allowed += 1;
+                }
+            }
+            Ok(response) => {
+                assert!(matches!(response.status, 400 | 408 | 413 | 431 | 502), "{what:?}: {}", response.status);
+                assert!(client.response(false).is_err(), "{what:?} is refused, and yet the connection goes on");
+            }
+            Err(error) => {
+                assert!(
+                    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset),
+                    "{what:?}: {error}"
+                );
+            }
+        }
+        pair.serves();
+    }
+    // A request in a refused body is none.
+    assert!(pair.origin.requests() <= allowed, "{} of {allowed}", pair.origin.requests());
+}
+
+#[test]
+fn a_chunk_without_a_size_ends_the_connection() {
+    let pair = Pair::start();
+    let mut client = pair.connect();
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(format!("{head}\r\n5\r\nhello\r\n0\r\n\r\n{}", get("/status/299"))).unwrap();
+    // Pingora's parser takes it for a size of 0. Then nothing that follows may be believed.
+    match client.response(false) {
+        Ok(response) => assert!(response.status >= 400 || response.body.is_empty(), "{}", response.text()),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}"),
+    }
+    assert!(client.response(false).is_err(), "the connection goes on");
+    assert!(pair.origin.requests() <= 1, "{}", pair.origin.requests());
+    pair.serves();
+}
+
+#[test]
+fn a_visitor_who_does_not_read_is_no_burden() {
+    let mut pair = Pair::start();
+    let deaf: Vec<_> = (0..50)
+        .map(|_| {
+            let mut client = pair.connect();
+            client.send(get("/big").repeat(3)).unwrap();
+            client
+        })
+        .collect();
+    let site = pair.origin.site().behind(vec![pair.lockgate.address()]);
+    let visitors = Visitors::start(&Place::Loopback, &site, 8);
+    assert!(visitors.wait_for(200, Duration::from_secs(30)));
+    let report = visitors.stop();
+    assert_eq!(report.failed, 0, "{:#?}", report.reasons);
+    // They do not delay the end beyond its deadline either.
+    let since = Instant::now();
+    pair.lockgate.signal(Signal::TERM);
+    assert!(pair.lockgate.wait(DRAIN + Duration::from_secs(3)).unwrap().success());
+    assert!(since.elapsed() < DRAIN + Duration::from_secs(1), "{:?}", since.elapsed());
+    drop(deaf);
 }

@@ -6,8 +6,11 @@ use std::{
     fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use authenticator_api::{Authenticator, Challenge, DomainName, Error, Kind, conformance};
@@ -152,6 +155,46 @@ async fn a_directory_replaced_by_a_link_is_not_cleaned_through_it() {
     symlink(&moved, site.challenges()).unwrap();
     site.authenticator.cleanup(&challenge).await.unwrap();
     assert_eq!(names(&moved), [challenge.token.as_str()]);
+}
+
+/// Whoever may write to the webroot swaps the challenge directory for a link to somebody else's, and back, all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_comes_and_goes_is_never_followed() {
+    let site = Site::new();
+    let victim = tempfile::tempdir().unwrap();
+    fs::create_dir_all(site.challenges()).unwrap();
+    let trap = site.root().join("trap");
+    symlink(victim.path(), &trap).unwrap();
+
+    let done = Arc::new(AtomicBool::new(false));
+    let attacker = std::thread::spawn({
+        let (challenges, done) = (site.challenges(), Arc::clone(&done));
+        move || {
+            while !done.load(Ordering::Relaxed) {
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, &trap, rustix::fs::CWD, &challenges, exchange).unwrap();
+                // Nobody else wins a race in which one side never pauses.
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        }
+    });
+    let (mut presented, mut refused) = (0, 0);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while presented < 50 || refused < 50 {
+        assert!(Instant::now() < deadline, "{presented} presented and {refused} refused: not a race");
+        let challenge = conformance::challenge();
+        // A file of the same name and content in the victim's directory is not ours to remove.
+        fs::write(victim.path().join(challenge.token.as_str()), challenge.key_authorization.as_str()).unwrap();
+        match site.authenticator.present(&challenge).await {
+            Ok(()) => presented += 1,
+            Err(_) => refused += 1,
+        }
+        let _ = site.authenticator.cleanup(&challenge).await;
+        assert_eq!(names(victim.path()), [challenge.token.as_str()], "reached through the link");
+        fs::remove_file(victim.path().join(challenge.token.as_str())).unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    attacker.join().unwrap();
 }
 
 #[tokio::test]

@@ -24,6 +24,16 @@ pub enum ObtainError {
         /// Why not.
         source: serde_json::Error,
     },
+    /// A certificate of another authority is in the way.
+    #[error("{name} has a certificate from {stored} that is not due; only force lets one from {wanted} take its place")]
+    OtherAuthority {
+        /// The lineage.
+        name: String,
+        /// The directory URL that it is from.
+        stored: String,
+        /// The directory URL of the request.
+        wanted: String,
+    },
     /// The operator has not agreed to the authority's terms.
     #[error("the certificate authority wants agreement to its terms: {url}")]
     Terms {
@@ -138,7 +148,8 @@ impl ObtainError {
     /// Who can do something about it.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::NoDomain | Self::Terms { .. } | Self::Present { .. } | Self::Prepare { .. } => Blame::Configuration,
+            Self::NoDomain | Self::OtherAuthority { .. } | Self::Terms { .. } => Blame::Configuration,
+            Self::Present { .. } | Self::Prepare { .. } => Blame::Configuration,
             Self::Store(_) | Self::Account { .. } => Blame::Storage,
             Self::Transport { .. } => Blame::Network,
             Self::Validation { .. } => Blame::Domain,
@@ -151,7 +162,8 @@ impl ObtainError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Refused { kind, .. } => !matches!(kind.as_str(), "rateLimited" | "serverInternal" | "badNonce"),
-            Self::NoDomain | Self::Terms { .. } | Self::NoChallenge { .. } | Self::Account { .. } => true,
+            Self::NoDomain | Self::OtherAuthority { .. } | Self::Terms { .. } => true,
+            Self::NoChallenge { .. } | Self::Account { .. } => true,
             _ => false,
         }
     }
@@ -161,8 +173,8 @@ impl ObtainError {
         move |error| match error {
             instant_acme::Error::Api(problem) => {
                 let (kind, detail) = told(&problem);
-                let parts = problem.subproblems.iter().filter_map(|part| part.detail.as_deref());
-                let detail = std::iter::once(detail.as_str()).chain(parts).collect::<Vec<_>>().join("; ");
+                let parts = problem.subproblems.iter().map(part);
+                let detail = std::iter::once(detail).chain(parts).collect::<Vec<_>>().join("; ");
                 Self::Refused { action, kind, detail }
             }
             instant_acme::Error::Other(other) => match other.downcast::<TransportError>() {
@@ -179,6 +191,15 @@ pub(super) fn told(problem: &instant_acme::Problem) -> (String, String) {
     let kind = problem.r#type.as_deref().unwrap_or("no type");
     let kind = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
     (kind.to_owned(), problem.detail.clone().unwrap_or_else(|| "no detail".to_owned()))
+}
+
+/// A subproblem (RFC 8555 §6.7.1), with the name that it is about.
+fn part(part: &instant_acme::Subproblem) -> String {
+    let detail = part.detail.as_deref().unwrap_or("no detail");
+    match &part.identifier {
+        Some(instant_acme::Identifier::Dns(name)) => format!("{name}: {detail}"),
+        _ => detail.to_owned(),
+    }
 }
 
 fn sentences(failures: &[ChallengeFailure]) -> String {

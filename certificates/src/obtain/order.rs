@@ -74,8 +74,9 @@ async fn judge(
         if authorization.status != AuthorizationStatus::Pending {
             continue;
         }
+        let domain = authorization.identifier().to_string();
         if let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) {
-            challenge.set_ready().await.map_err(ObtainError::acme("start validation"))?;
+            challenge.set_ready().await.map_err(|error| not_started(domain, error))?;
         }
     }
     observer.progress(Progress::ValidationStarted);
@@ -109,6 +110,17 @@ async fn judge(
             return Ok(());
         }
         pause.take(deadline, "validate", request).await?;
+    }
+}
+
+/// A challenge that the authority does not take up has failed like one that it judged.
+fn not_started(domain: String, error: instant_acme::Error) -> ObtainError {
+    match error {
+        instant_acme::Error::Api(problem) => {
+            let (kind, detail) = told(&problem);
+            ObtainError::Validation { failures: vec![ChallengeFailure { domain, challenge: "http-01", kind, detail }] }
+        }
+        error => ObtainError::acme("start validation")(error),
     }
 }
 
@@ -206,10 +218,12 @@ impl<'c> Pause<'c> {
         let asked = self.client.retry_after().and_then(|at| at.duration_since(SystemTime::now()).ok());
         let pause = asked.map_or(self.next, |asked| asked.clamp(SHORTEST, LONGEST));
         self.next = (self.next * 2).min(LONGEST);
-        if Instant::now() + pause > deadline {
+        let now = Instant::now();
+        if now >= deadline {
             return Err(ObtainError::TimedOut { action, seconds: request.patience.as_secs() });
         }
-        tokio::time::sleep(pause).await;
+        // A last look comes at the end, however long the pauses have become.
+        tokio::time::sleep_until(deadline.min(now + pause)).await;
         Ok(())
     }
 }

@@ -18,7 +18,11 @@ pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), StoreError> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
         make_directory(parent, 0o755)?;
     }
-    fs::DirBuilder::new().mode(mode).create(path).map_err(failed)?;
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        // Another process was quicker, which sets the mode too.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        made => made.map_err(failed)?,
+    }
     // Whatever the umask says.
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
     sync_directory_of(path)
@@ -29,6 +33,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreErr
     let failed = |source| StoreError { action: "write", path: path.to_owned(), source };
     let draft = draft_of(path);
     let written = (|| {
+        remove_draft(&draft)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
@@ -46,7 +51,8 @@ pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreErr
 pub(super) fn link(path: &Path, target: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError { action: "link", path: path.to_owned(), source };
     let draft = draft_of(path);
-    if let Err(error) = symlink(target, &draft).and_then(|()| fs::rename(&draft, path)) {
+    let linked = remove_draft(&draft).and_then(|()| symlink(target, &draft)).and_then(|()| fs::rename(&draft, path));
+    if let Err(error) = linked {
         let _ = fs::remove_file(&draft);
         return Err(failed(error));
     }
@@ -74,6 +80,14 @@ fn collect_if(directory: &Path, is_orphan: impl Fn(u32) -> bool) {
         if process.is_some_and(&is_orphan) {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+/// A killed run may have left a draft and had our process id: in a container every run has the same.
+fn remove_draft(draft: &Path) -> io::Result<()> {
+    match fs::remove_file(draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

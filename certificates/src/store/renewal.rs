@@ -16,6 +16,13 @@ pub struct Renewal {
 }
 
 impl Renewal {
+    /// The directory URL that such a file names.
+    pub(super) fn server_in(text: &str) -> Option<String> {
+        let mut file = Ini::parse(text);
+        let line = file.lines(PARAMETERS).iter().find(|line| key_of(line) == Some("server"))?;
+        Some(line.split_once('=')?.1.trim().to_owned())
+    }
+
     /// The text of the file, with everything in `old` kept that is not ours to say.
     pub(super) fn written_into(&self, old: &str, root: &Path, name: &str) -> String {
         let mut file = Ini::parse(old);

@@ -95,10 +95,105 @@ fn certificates_are_due_when_a_third_of_their_life_is_left() {
         name: "a".into(),
         version: 1,
         names: Names::new(),
+        others: Vec::new(),
         not_before: SystemTime::UNIX_EPOCH,
         not_after: SystemTime::UNIX_EPOCH + DAY * u32::try_from(days).unwrap(),
     };
     for (life, day, due) in [(90, 59, false), (90, 60, true), (90, 91, true), (6, 2, false), (6, 3, true)] {
         assert_eq!(lineage(life).is_due(SystemTime::UNIX_EPOCH + DAY * day), due, "day {day} of {life}");
     }
+}
+
+#[test]
+fn a_wildcard_certificate_does_not_give_way_to_one_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    save(&store, "a.example", &["a.example", "*.a.example", "192.0.2.1"]);
+    let lineage = store.load("a.example").unwrap();
+    assert!(!lineage.is_for(&names(&["a.example"])) && lineage.others.len() == 2, "{lineage:?}");
+    assert_eq!(store.name_for("a.example", &names(&["a.example"])), "a.example-0001");
+}
+
+#[test]
+fn drafts_of_a_killed_run_with_our_process_id_are_in_nobodys_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let id = std::process::id();
+    fs::create_dir_all(directory.path().join("live/a")).unwrap();
+    fs::create_dir_all(directory.path().join("accounts/ca.example/dir/lockgate")).unwrap();
+    let drafts = [
+        format!("archive/.lockgate-draft-{id}-.lockgate-trial"),
+        format!("renewal/.lockgate-draft-{id}-a.conf"),
+        format!("live/a/.lockgate-draft-{id}-cert.pem"),
+        format!("accounts/ca.example/dir/lockgate/.lockgate-draft-{id}-credentials.json"),
+    ];
+    for draft in &drafts {
+        fs::write(directory.path().join(draft), "half").unwrap();
+    }
+    Store::open(directory.path()).unwrap();
+    save(&store, "a", &["a.example"]);
+    store.save_account("https://ca.example/dir", b"{}").unwrap();
+    for draft in &drafts {
+        assert!(!directory.path().join(draft).exists(), "{draft}");
+    }
+}
+
+#[test]
+fn storage_may_be_opened_by_many_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    // The draft's name has the process in it: threads would share one, so this only removes what another one tries.
+    std::thread::scope(|scope| {
+        let trial = directory.path().join("archive/.lockgate-trial");
+        let opened = scope.spawn(|| (0..50).map(|_| Store::open(directory.path())).collect::<Vec<_>>());
+        while !opened.is_finished() {
+            let _ = fs::remove_file(&trial);
+        }
+        for store in opened.join().unwrap() {
+            store.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_directory_may_be_made_by_many_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let path = directory.path().join(format!("{round}/store"));
+        let barrier = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            let make = || {
+                barrier.wait();
+                durable::make_directory(&path, 0o700)
+            };
+            for made in [(); 4].map(|()| scope.spawn(make)) {
+                made.join().unwrap().unwrap();
+            }
+        });
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let conf = directory.path().join("renewal/a.conf");
+    fs::write(&conf, b"# \xff\nx = 1\n").unwrap();
+    let (issued, key) = certificate(&["a.example"]);
+    let error = store.save("a", &issued, &key, &Renewal::default()).unwrap_err();
+    assert_eq!((error.action, &error.path), ("read", &conf));
+    assert_eq!(fs::read(&conf).unwrap(), b"# \xff\nx = 1\n");
+}
+
+#[test]
+fn the_configuration_names_absolute_paths_and_the_authority() {
+    let directory = tempfile::tempdir_in(".").unwrap();
+    let relative = Path::new(directory.path().file_name().unwrap());
+    let store = Store::open(relative).unwrap();
+    let (issued, key) = certificate(&["a.example"]);
+    let renewal = Renewal { server: "https://ca.example/dir".into(), ..Renewal::default() };
+    store.save("a", &issued, &key, &renewal).unwrap();
+    let text = fs::read_to_string(relative.join("renewal/a.conf")).unwrap();
+    let live = std::path::absolute(relative).unwrap().join("live/a/cert.pem");
+    assert!(text.contains(&format!("cert = {}\n", live.display())), "{text}");
+    assert_eq!(store.server("a").as_deref(), Some("https://ca.example/dir"));
 }

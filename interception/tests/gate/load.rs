@@ -54,7 +54,8 @@ fn opens_and_closes_under_load(method: Method) {
     assert!(seen.gate.into_inner() >= 1_000 && seen.application.into_inner() >= 1_000);
 }
 
-/// Half of the visitors ask fifty times on a connection, half once. Panics, and so fails the test, at the first request that is not answered.
+/// Half of the visitors ask fifty times on a connection, half once. Panics, and so fails the test, at the first request
+/// that is not answered.
 fn visit_again_and_again(address: &str, keep_alive: bool, seen: &Seen) {
     while !seen.done.load(Ordering::Relaxed) {
         let mut visitor = Visitor::connect(address).unwrap();

@@ -15,7 +15,7 @@ use interception::{
     own_addresses, probe,
 };
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use site::{BOTH, DEADLINE, Server, Site, V4, Visitor, wait_until};
+use site::{BEYOND, BOTH, DEADLINE, Server, Site, V4, Visitor, wait_until};
 use tokio::runtime::Runtime;
 
 const METHODS: [Method; 2] = [Method::Tproxy, Method::Redirect];
@@ -74,6 +74,24 @@ fn connections_of_this_host_without_the_mark_reach_the_application() {
             for address in ["192.0.2.1", "2001:db8::1", "127.0.0.1", "::1"] {
                 assert_eq!(Visitor::connect(address).unwrap().get("close").unwrap(), "application", "{address}");
             }
+            runtime.block_on(gate.close()).unwrap();
+        });
+    }
+}
+
+#[test]
+fn connections_that_this_host_forwards_go_where_they_were_going() {
+    for method in METHODS {
+        let site = Site::new().with_host_beyond();
+        let _beyond = site.beyond(|| Server::start(80, false, |_| "beyond".to_owned()));
+        let answers = || BEYOND.map(|address| site.fetch(address).map_err(|error| error.kind()));
+        let beyond = ["beyond", "beyond"].map(|name| Ok(name.to_owned()));
+        site.inside(|| {
+            let (_application, listener, runtime) = (Server::application(), Server::behind_gate(method), runtime());
+            assert_eq!(answers(), beyond);
+            let gate = runtime.block_on(Gate::open(plan(&listener, method))).unwrap();
+            assert_eq!(site.answers(), at_gate(), "{method}");
+            assert_eq!(answers(), beyond, "{method}");
             runtime.block_on(gate.close()).unwrap();
         });
     }
@@ -232,6 +250,29 @@ fn of_two_gates_opened_at_once_one_opens() {
 }
 
 #[test]
+fn runs_that_take_turns_as_fast_as_they_can_do_not_disturb_each_other() {
+    let site = Site::new();
+    site.inside(|| {
+        let (listener, runtime) = (Server::behind_gate(Method::Tproxy), runtime());
+        let turns = async || {
+            for _ in 0..10 {
+                let gate = loop {
+                    match Gate::open(plan(&listener, Method::Tproxy)).await {
+                        Ok(gate) => break gate,
+                        Err(OpenError::TableExists { owned: true }) => tokio::task::yield_now().await,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                };
+                gate.close().await.unwrap();
+            }
+        };
+        let both = async { tokio::join!(turns(), turns()) };
+        runtime.block_on(async { tokio::time::timeout(3 * DEADLINE, both).await }).unwrap();
+        assert_eq!(site.tables(), "");
+    });
+}
+
+#[test]
 fn a_foreign_table_of_our_name_is_refused_and_untouched() {
     let site = Site::new();
     site.inside(|| {
@@ -289,6 +330,26 @@ fn a_kernel_without_any_method_is_told_with_nfts_words_and_leaves_nothing() {
         assert!(error.to_string().contains("TPROXY: ") && error.to_string().contains("NAT redirect: "), "{error}");
         wait_until("the table goes with its holder", || site.tables().is_empty());
     });
+}
+
+#[test]
+fn without_owned_tables_there_is_no_gate_and_nothing_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, filter, said) in [
+        ("refuses", "s/flags owner/flags unsupported/", "Error"),
+        ("ignores", "s/flags owner;//", "the flag was ignored"),
+    ] {
+        let site = Site::new();
+        site.inside(|| {
+            let runtime = runtime();
+            let mut plan = Plan::new(80, 9999);
+            plan.nft = Some(nft_without(directory.path(), name, filter));
+            let error = runtime.block_on(Gate::open(plan)).unwrap_err();
+            assert!(matches!(&error, OpenError::NoOwner { message } if message.contains(said)), "{error:?}");
+            assert!(error.hint().unwrap().contains("Linux 5.12"));
+            assert_eq!(site.tables(), "", "{name}");
+        });
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 pub(crate) const V4: &str = "192.0.2.1";
 pub(crate) const V6: &str = "2001:db8::1";
 pub(crate) const BOTH: [&str; 2] = [V4, V6];
+pub(crate) const BEYOND: [&str; 2] = ["198.51.100.2", "2001:db8:1::2"];
 
 /// Every wait of these tests ends, one way or the other.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -23,14 +24,15 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Site {
     site: String,
     visitors: String,
+    beyond: Option<String>,
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let site = Self { site: format!("gate-s{id}"), visitors: format!("gate-v{id}") };
-        let Self { site: s, visitors: v } = &site;
+        let site = Self { site: format!("lg-{id}-s"), visitors: format!("lg-{id}-v"), beyond: None };
+        let Self { site: s, visitors: v, .. } = &site;
         for name in [s, v] {
             ip(&format!("netns add {name}"));
             ip(&format!("-n {name} link set lo up"));
@@ -42,6 +44,35 @@ impl Site {
             ip(&format!("-n {name} link set eth0 up"));
         }
         site
+    }
+
+    /// Makes the site a router: another host behind it, at [`BEYOND`], that visitors reach through it.
+    pub(crate) fn with_host_beyond(mut self) -> Self {
+        let beyond = format!("{}-b", self.site);
+        ip(&format!("netns add {beyond}"));
+        let beyond = self.beyond.insert(beyond).clone();
+        let Self { site, visitors, .. } = &self;
+        ip(&format!("link add eth1 netns {site} type veth peer name eth0 netns {beyond}"));
+        for (name, device, host) in [(site, "eth1", 1), (&beyond, "eth0", 2)] {
+            ip(&format!("-n {name} addr add 198.51.100.{host}/24 dev {device}"));
+            ip(&format!("-n {name} addr add 2001:db8:1::{host}/64 dev {device} nodad"));
+            ip(&format!("-n {name} link set {device} up"));
+        }
+        for (name, v4, v6) in [(visitors, V4, V6), (&beyond, "198.51.100.1", "2001:db8:1::1")] {
+            ip(&format!("-n {name} route add default via {v4}"));
+            ip(&format!("-n {name} -6 route add default via {v6}"));
+        }
+        self.inside(|| {
+            for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                std::fs::write(format!("/proc/sys/net/{switch}"), "1").unwrap();
+            }
+        });
+        self
+    }
+
+    /// Runs `f` on a thread of the host beyond.
+    pub(crate) fn beyond<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        within(self.beyond.as_ref().unwrap(), f)
     }
 
     /// Runs `f` on a thread of the site; what it starts is there as well.
@@ -74,7 +105,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        for name in [&self.site, &self.visitors] {
+        for name in [&self.site, &self.visitors].into_iter().chain(&self.beyond) {
             let _ = Command::new("ip").args(["netns", "del", name]).status();
         }
     }

@@ -1,6 +1,6 @@
 //! The checks, each a sentence of the contract.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     DOMAIN, OTHER_DOMAIN, assert_seen, assert_unseen, chain, challenge, challenge_for, cleanup, poll_at_most, present,
@@ -116,44 +116,56 @@ pub async fn shared_token_stays_for_the_other_name<A: Authenticator>(authenticat
 }
 
 /// A `present` dropped before its first poll, after it, after the second and so on leaves nothing that `cleanup` does
-/// not remove.
+/// not remove, and nothing that appears later.
 pub async fn dropped_present_is_cleaned<A: Authenticator>(authenticator: A) {
     let authenticator = started(authenticator).await;
-    for polls in 0..=MOST_POLLS {
+    let mut cleaned = Vec::new();
+    let mut finished = false;
+    while !finished {
+        let polls = cleaned.len();
+        assert!(polls <= MOST_POLLS, "present was not ready after {MOST_POLLS} polls");
         let challenge = challenge();
-        let finished = poll_at_most(polls, authenticator.present(&challenge)).await;
+        finished = poll_at_most(polls, authenticator.present(&challenge)).await;
         cleanup(&*authenticator, &challenge).await;
         let when = format!("after a present dropped at poll {polls} and a cleanup");
         assert_unseen(&*authenticator, &challenge, &when).await;
-        present(&*authenticator, &challenge).await;
-        assert_seen(&*authenticator, &challenge, &format!("{when} and a present")).await;
-        cleanup(&*authenticator, &challenge).await;
-        if finished {
-            authenticator.stop().await;
-            return;
-        }
+        cleaned.push(challenge);
     }
-    panic!("present was not ready after {MOST_POLLS} polls");
+    tokio::time::sleep(SETTLED).await;
+    for (polls, challenge) in cleaned.iter().enumerate() {
+        let when = format!("{SETTLED:?} after a present dropped at poll {polls} and a cleanup");
+        assert_unseen(&*authenticator, challenge, &when).await;
+        present(&*authenticator, challenge).await;
+        assert_seen(&*authenticator, challenge, &format!("{when} and a present")).await;
+        cleanup(&*authenticator, challenge).await;
+    }
+    authenticator.stop().await;
 }
 
 /// A `cleanup` dropped at any poll may be called again, and does nothing behind the back of a later `present`.
 pub async fn dropped_cleanup_can_be_repeated<A: Authenticator>(authenticator: A) {
     let authenticator = started(authenticator).await;
-    for polls in 0..=MOST_POLLS {
+    let mut presented = Vec::new();
+    let mut finished = false;
+    while !finished {
+        let polls = presented.len();
+        assert!(polls <= MOST_POLLS, "cleanup was not ready after {MOST_POLLS} polls");
         let challenge = challenge();
         present(&*authenticator, &challenge).await;
-        let finished = poll_at_most(polls, authenticator.cleanup(&challenge)).await;
+        finished = poll_at_most(polls, authenticator.cleanup(&challenge)).await;
         present(&*authenticator, &challenge).await;
-        let when = format!("after a cleanup dropped at poll {polls}");
-        assert_seen(&*authenticator, &challenge, &format!("{when} and a present")).await;
-        cleanup(&*authenticator, &challenge).await;
-        assert_unseen(&*authenticator, &challenge, &format!("{when} and a whole one")).await;
-        if finished {
-            authenticator.stop().await;
-            return;
-        }
+        let when = format!("after a cleanup dropped at poll {polls} and a present");
+        assert_seen(&*authenticator, &challenge, &when).await;
+        presented.push(challenge);
     }
-    panic!("cleanup was not ready after {MOST_POLLS} polls");
+    tokio::time::sleep(SETTLED).await;
+    for (polls, challenge) in presented.iter().enumerate() {
+        let when = format!("{SETTLED:?} after a cleanup dropped at poll {polls} and a present");
+        assert_seen(&*authenticator, challenge, &when).await;
+        cleanup(&*authenticator, challenge).await;
+        assert_unseen(&*authenticator, challenge, &format!("{when}, and a whole cleanup")).await;
+    }
+    authenticator.stop().await;
 }
 
 /// Many tasks present, look up and clean up at once, also the same challenge, without seeing each other's changes.
@@ -219,3 +231,6 @@ const TASKS: usize = 32;
 
 /// More polls than any sensible future needs; a bound so that a broken one fails instead of looping.
 const MOST_POLLS: usize = 1000;
+
+/// Time for what goes on behind a dropped future: that it ends can be seen, that there is none cannot.
+const SETTLED: Duration = Duration::from_millis(100);
