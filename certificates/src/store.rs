@@ -5,6 +5,7 @@ mod renewal;
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -166,14 +167,15 @@ impl Store {
         durable::collect(&live);
         let version = self.versions(name).last().map_or(1, |last| last + 1);
         let fullchain = format!("{}{}", issued.certificate, issued.chain);
+        let (key_mode, key_group) = self.key_access(name);
         for kind in KINDS {
-            let (text, mode) = match kind {
-                "privkey" => (key, 0o600),
-                "cert" => (issued.certificate.as_str(), 0o644),
-                "chain" => (issued.chain.as_str(), 0o644),
-                _ => (fullchain.as_str(), 0o644),
+            let (text, mode, group) = match kind {
+                "privkey" => (key, key_mode, key_group),
+                "cert" => (issued.certificate.as_str(), 0o644, None),
+                "chain" => (issued.chain.as_str(), 0o644, None),
+                _ => (fullchain.as_str(), 0o644, None),
             };
-            durable::write(&archive.join(format!("{kind}{version}.pem")), text.as_bytes(), mode)?;
+            durable::write_for(&archive.join(format!("{kind}{version}.pem")), text.as_bytes(), mode, group)?;
         }
         let readme = live.join("README");
         if !readme.exists() {
@@ -190,6 +192,13 @@ impl Store {
             not_after: issued.not_after,
         };
         Ok(Saved { lineage, live })
+    }
+
+    /// Mode and group of the next private key. An operator who let a group read the one in use, so that a mail server
+    /// can, means the next one too; so does certbot.
+    fn key_access(&self, name: &str) -> (u32, Option<u32>) {
+        let in_use = fs::metadata(self.root.join("live").join(name).join("privkey.pem"));
+        in_use.map_or((0o600, None), |key| (0o600 | (key.mode() & 0o074), Some(key.gid())))
     }
 
     /// Finishes what a killed run began: lets the links lead to this version, and writes the configuration if there is none.

@@ -395,7 +395,9 @@ fn of_several_at_once_one_obtains_and_the_others_find_it() {
 fn as_nobody(place: &Place, directory: &Path, capabilities: Option<&str>, inner: &Command) -> Command {
     let program = directory.join("lockgate");
     if !program.exists() {
-        fs::copy(LOCKGATE, &program).unwrap();
+        // By a process of its own: a descriptor open for writing here would be inherited by whatever another test starts at
+        // this moment, and the program would be "busy" (ETXTBSY).
+        assert!(Command::new("cp").arg(LOCKGATE).arg(&program).status().unwrap().success());
     }
     let mut command = place.command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);

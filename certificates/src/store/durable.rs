@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, symlink},
     path::{Path, PathBuf},
 };
 
@@ -30,11 +30,18 @@ pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), StoreError> {
 
 /// Replaces a file. It never exists with less than its whole contents, nor readable for others before its mode is set.
 pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    write_for(path, bytes, mode, None)
+}
+
+/// The same, with another group than ours. Where that cannot be given, nobody but the owner gets what the mode grants.
+pub(super) fn write_for(path: &Path, bytes: &[u8], mode: u32, group: Option<u32>) -> Result<(), StoreError> {
     let failed = |source| StoreError { action: "write", path: path.to_owned(), source };
     let draft = draft_of(path);
     let written = (|| {
         remove_draft(&draft)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode & 0o700).open(&draft)?;
+        let given = group.is_none_or(|group| fchown(&file, None, Some(group)).is_ok());
+        let mode = if given { mode } else { mode & 0o700 };
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;

@@ -41,6 +41,21 @@ fn versions_follow_each_other_and_links_lead_to_the_newest() {
 }
 
 #[test]
+fn whoever_may_read_a_private_key_may_read_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    save(&store, "a", &["a.example"]);
+    let key = directory.path().join("live/a/privkey.pem");
+    std::os::unix::fs::chown(&key, None, Some(4)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    save(&store, "a", &["a.example"]);
+    let second = fs::metadata(directory.path().join("archive/a/privkey2.pem")).unwrap();
+    assert_eq!((second.mode() & 0o777, second.gid()), (0o640, 4));
+    let second = fs::metadata(directory.path().join("archive/a/fullchain2.pem")).unwrap();
+    assert_eq!(second.mode() & 0o777, 0o644);
+}
+
+#[test]
 fn an_incomplete_version_is_passed_over() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
