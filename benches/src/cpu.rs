@@ -14,7 +14,8 @@ pub(crate) fn used_by_tree(root: u32) -> Duration {
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         parents.insert(pid, u32::try_from(number(1)).unwrap_or(0));
-        ticks.insert(pid, number(11) + number(12));
+        // With what children used that have ended.
+        ticks.insert(pid, number(11) + number(12) + number(13) + number(14));
     }
     let belongs = |mut pid: u32| {
         while pid > 1 {
