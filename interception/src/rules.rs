@@ -4,16 +4,18 @@
 //! kernel's listing are reduced to before they are compared: newer versions of nft print the same match in other
 //! words, so the comparison looks at the chains, and per rule at its name (the comment) and its action.
 
+mod packet;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use nftables::expr::{
-    BinaryOperation, CT, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression, Payload, PayloadField,
-};
+use nftables::expr::{CT, Expression, MetaKey, NamedExpression};
 use nftables::schema::{Chain, FlushObject, NfCmd, NfListObject, NfObject, Nftables, Rule, Table};
-use nftables::stmt::{AnonymousCounter, Counter, Match, NAT, Operator, Statement, TProxy};
+use nftables::stmt::{AnonymousCounter, Counter, NAT, Operator, Statement, TProxy};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+
+use self::packet::{matches, meta, opening_packet, tcp, text, to_this_host};
 
 /// The name of the gate's nftables table (family `inet`).
 pub const TABLE: &str = "lockgate";
@@ -346,42 +348,6 @@ fn comment(traffic: Traffic, protocol: Protocol) -> &'static str {
 
 fn commands(commands: impl Iterator<Item = NfCmd<'static>>) -> Nftables<'static> {
     Nftables { objects: commands.map(NfObject::CmdObject).collect() }
-}
-
-/// SYN set; FIN, RST and ACK not: the packet that opens a connection, and no other.
-///
-/// With NAT this also keeps established connections safe: where nothing used connection tracking before, the first
-/// NAT chain makes the kernel see them as new in mid-stream, and a rule without this match would redirect them.
-fn opening_packet() -> Statement<'static> {
-    let bits = Expression::List(["fin", "syn", "rst", "ack"].map(text).to_vec());
-    let masked = Expression::BinaryOperation(Box::new(BinaryOperation::AND(tcp("flags"), bits)));
-    matches(masked, Operator::EQ, text("syn"))
-}
-
-/// The destination is an address of this host.
-///
-/// Prerouting also sees what this host forwards, as for its containers. A redirect would lead that here, and TPROXY
-/// would have the kernel drop it, for a packet that has a socket is not forwarded.
-fn to_this_host() -> Statement<'static> {
-    let kind = NamedExpression::Fib(Fib { result: FibResult::Type, flags: [FibFlag::Daddr].into() });
-    matches(Expression::Named(kind), Operator::EQ, text("local"))
-}
-
-fn matches(left: Expression<'static>, op: Operator, right: Expression<'static>) -> Statement<'static> {
-    Statement::Match(Match { left, right, op })
-}
-
-fn meta(key: MetaKey) -> Expression<'static> {
-    Expression::Named(NamedExpression::Meta(Meta { key }))
-}
-
-fn tcp(field: &'static str) -> Expression<'static> {
-    let field = PayloadField { protocol: "tcp".into(), field: field.into() };
-    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
-}
-
-fn text(value: &'static str) -> Expression<'static> {
-    Expression::String(value.into())
 }
 
 const ALL_RULES: &[(Traffic, Protocol)] = &[
