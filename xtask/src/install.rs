@@ -33,8 +33,11 @@ pub const TEST: &[Need] = &[
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
     ("pebble", "pebble"),
+    ("python3", "python3-minimal"),
+    ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
     ("strace", "strace"),
+    ("unshare", "util-linux"),
 ];
 
 /// Installs what is missing, and says how that went.
