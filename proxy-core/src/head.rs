@@ -17,7 +17,8 @@ use crate::HeadLimits;
 pub(crate) struct Head {
     pub(crate) method: Method,
     pub(crate) target: Range<usize>,
-    /// The target without scheme, authority and query.
+    /// The target without scheme, authority and query; `/` for an absolute target that ends with its authority, and empty
+    /// for CONNECT. Byte by byte as it was sent: nothing is decoded or normalised, so whoever compares it compares bytes.
     pub(crate) path: Range<usize>,
     pub(crate) version: Version,
     /// Lower case, without port.
@@ -71,9 +72,12 @@ impl Scanner {
                 return Err(bad("A line of the request does not end in CR LF."));
             }
             let is_empty = newline == self.line + 1;
-            self.line = newline + 1;
             self.scanned = newline + 1;
+            if !is_empty && self.lines == 0 {
+                first_line(&bytes[self.line..newline], limits)?;
+            }
             self.lines += usize::from(!is_empty);
+            self.line = newline + 1;
             if newline > limits.head {
                 return Err(TOO_LARGE);
             }
@@ -86,21 +90,22 @@ impl Scanner {
         }
         self.scanned = bytes.len();
         if self.lines == 0 {
-            first_line_so_far(&bytes[self.line..], limits)?;
+            first_line(&bytes[self.line..], limits)?;
         }
         if bytes.len() > limits.head { Err(TOO_LARGE) } else { Ok(None) }
     }
 }
 
-/// Something that is not HTTP at all must not be waited for.
-fn first_line_so_far(line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
+/// Something that is not HTTP at all must not be waited for; nor need the line be complete to see it.
+fn first_line(line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
     if line.len() > limits.target + 32 {
         return Err(TARGET_TOO_LONG);
     }
     let method = &line[..line.len().min(LONGEST_METHOD)];
     let method = method.split(|byte| *byte == b' ').next().unwrap_or_default();
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~\r".contains(byte);
-    if method.len() == LONGEST_METHOD || !method.iter().all(is_token) {
+    let has_no_target = line.ends_with(b"\r") && line.len() > 1 && !line.contains(&b' ');
+    if has_no_target || method.len() == LONGEST_METHOD || !method.iter().all(is_token) {
         return Err(bad("This is not an HTTP request."));
     }
     Ok(())
@@ -142,7 +147,7 @@ impl Head {
         let upgrade = fields.upgrade && fields.connection.upgrade && version == Version::HTTP_11;
         let keep_alive = !fields.connection.close && (version == Version::HTTP_11 || fields.connection.keep_alive);
         Ok(Self {
-            absolute: parts.authority.map(|authority| Absolute { authority, rest: parts.rest }),
+            absolute: parts.authority.zip(parts.rest).map(|(authority, rest)| Absolute { authority, rest }),
             path: parts.path,
             host: authority.map(|authority| authority.host),
             user_agent: fields.user_agent,
@@ -162,8 +167,11 @@ impl Head {
         let mut out = Vec::with_capacity(bytes.len() + 16);
         out.extend_from_slice(&bytes[..self.target.start]);
         let rest = &bytes[absolute.rest.clone()];
-        if !rest.starts_with(b"/") {
-            out.push(b'/');
+        match rest.first() {
+            Some(b'/') => {}
+            // "OPTIONS of the whole server" is written like this in absolute form (RFC 9112 §3.2.4).
+            None if self.method == Method::OPTIONS => out.push(b'*'),
+            _ => out.push(b'/'),
         }
         out.extend_from_slice(rest);
         let mut lines = bytes[self.target.end..].split_inclusive(|byte| *byte == b'\n');
@@ -184,8 +192,8 @@ impl Head {
 /// The parts of a request target (RFC 9112 §3.2).
 struct Target {
     authority: Option<Range<usize>>,
-    /// Path and query.
-    rest: Range<usize>,
+    /// Path and query; CONNECT has none.
+    rest: Option<Range<usize>>,
     path: Range<usize>,
 }
 
@@ -200,11 +208,7 @@ impl Target {
             if authority.port.is_none_or(|port| port == 0) {
                 return Err(bad("CONNECT needs a host and a port."));
             }
-            return Ok(Self {
-                authority: Some(target.clone()),
-                path: target.end..target.end,
-                rest: target.end..target.end,
-            });
+            return Ok(Self { path: target.end..target.end, authority: Some(target), rest: None });
         }
         let scheme = [&b"http://"[..], b"https://"]
             .into_iter()
@@ -220,12 +224,20 @@ impl Target {
             None => return Err(bad("The request target is neither a path nor a URL.")),
         };
         // Pingora keeps the target as a `Uri`; what that cannot hold would be answered by its own page.
-        if !rest.is_empty() && http::uri::PathAndQuery::try_from(&bytes[rest.clone()]).is_err() {
+        let text = &bytes[rest.clone()];
+        let is_ordinary = |byte: &u8| ORDINARY[usize::from(*byte)];
+        if !text.iter().all(is_ordinary) && http::uri::PathAndQuery::try_from(text).is_err() {
             return Err(bad("The request target holds a character that none may hold."));
         }
-        let query = bytes[rest.clone()].iter().position(|byte| *byte == b'?');
+        let query = memchr::memchr(b'?', text);
         let path = rest.start..query.map_or(rest.end, |query| rest.start + query);
-        Ok(Self { authority, rest, path })
+        // A URL without a path means `/` (RFC 9110 §4.2.3), and a route for `/` must see it: the slash before the authority
+        // stands in for it.
+        let path = match &authority {
+            Some(authority) if path.is_empty() => authority.start - 1..authority.start,
+            _ => path,
+        };
+        Ok(Self { authority, rest: Some(rest), path })
     }
 }
 
@@ -338,6 +350,22 @@ fn malformed(error: httparse::Error, bytes: &[u8]) -> Refusal {
     }
 }
 
+/// Letters, digits and these bytes, as a table: looked up for every byte of every request.
+const fn set(others: &[u8]) -> [bool; 256] {
+    let mut set = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        set[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut other = 0;
+    while other < others.len() {
+        set[others[other] as usize] = true;
+        other += 1;
+    }
+    set
+}
+
 pub(crate) const fn bad(reason: &'static str) -> Refusal {
     Refusal { status: StatusCode::BAD_REQUEST, reason }
 }
@@ -348,6 +376,8 @@ const TARGET_TOO_LONG: Refusal =
     Refusal { status: StatusCode::URI_TOO_LONG, reason: "The request target is too long." };
 /// Pingora's parser takes no more.
 const MOST_HEADERS: usize = 256;
+/// Bytes that may stand anywhere in path and query (RFC 3986 §3.3, §3.4); the rare others are asked about one by one.
+const ORDINARY: [bool; 256] = set(b"/-._~?=&%+,:;@!$'()*");
 const LONGEST_METHOD: usize = 32;
 /// Empty lines before a request line are ignored (RFC 9112 §2.2), but not for ever.
 const LEADING_BLANKS: usize = 8;

@@ -1,6 +1,6 @@
 //! Hosts and ports, as `Host` fields and request targets write them.
 
-use super::{Refusal, bad};
+use super::{Refusal, bad, set};
 
 /// `host` or `host:port` (RFC 9110 §4.2, without user information, which nobody may send).
 #[derive(Debug, PartialEq, Eq)]
@@ -18,15 +18,15 @@ impl Authority {
                 let (address, after) = rest.split_once(']').ok_or(WRONG)?;
                 address.parse::<std::net::Ipv6Addr>().ok().ok_or(WRONG)?;
                 let port = if after.is_empty() { None } else { Some(after.strip_prefix(':').ok_or(WRONG)?) };
-                (format!("[{address}]"), port)
+                (text.get(..address.len() + 2).ok_or(WRONG)?, port)
             }
             None => {
                 let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
-                let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte);
+                let is_allowed = |byte: u8| HOST[usize::from(byte)];
                 if host.is_empty() || host.len() > 255 || !host.bytes().all(is_allowed) {
                     return Err(WRONG);
                 }
-                (host.to_owned(), port)
+                (host, port)
             }
         };
         let port = match port {
@@ -38,5 +38,7 @@ impl Authority {
     }
 }
 
+/// A registered name (RFC 3986 §3.2.2), but no comma, which joins two fields.
+const HOST: [bool; 256] = set(b"-._~!$&'()*+;=%");
 const WRONG: Refusal = bad("The host of the request is malformed.");
 const WRONG_PORT: Refusal = bad("The port of the request is malformed.");

@@ -140,3 +140,197 @@ fn a_head_that_comes_byte_by_byte_is_the_same_head() {
     assert_eq!(found, Scanner::default().find_end(text, &limits).unwrap());
     assert_eq!(found, Some(text.len() - 9));
 }
+
+#[test]
+fn a_url_without_a_path_is_the_root() {
+    for (text, path, line) in [
+        ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", "/", "GET / HTTP/1.1\r\n"),
+        ("GET HTTP://a?q HTTP/1.1\r\nHost: a\r\n\r\n", "/", "GET /?q HTTP/1.1\r\n"),
+        ("GET https://a:1/ HTTP/1.1\r\nHost: a\r\n\r\n", "/", "GET / HTTP/1.1\r\n"),
+        ("GET http://a/x HTTP/1.1\r\nHost: a\r\n\r\n", "/x", "GET /x HTTP/1.1\r\n"),
+        ("OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n", "/", "OPTIONS * HTTP/1.1\r\n"),
+        ("OPTIONS http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "/", "OPTIONS / HTTP/1.1\r\n"),
+        ("OPTIONS http://a?q HTTP/1.1\r\nHost: a\r\n\r\n", "/", "OPTIONS /?q HTTP/1.1\r\n"),
+    ] {
+        let head = accepted(text);
+        assert_eq!(&text[head.path.clone()], path, "{text:?}");
+        let rewritten = String::from_utf8(head.rewritten(text.as_bytes()).unwrap()).unwrap();
+        assert!(rewritten.starts_with(line), "{rewritten:?}");
+    }
+    let connect = "CONNECT [::1]:443 HTTP/1.1\r\nHost: b\r\n\r\n";
+    let head = accepted(connect);
+    assert_eq!((head.host.as_deref(), &connect[head.path.clone()]), (Some("[::1]"), ""));
+    assert!(head.rewritten(connect.as_bytes()).is_none(), "a tunnel has no path to put there");
+}
+
+#[test]
+fn what_is_no_request_is_not_waited_for() {
+    for bytes in
+        [&b"\x16\x03\x01"[..], b"\0", b"\x16\x03\x01\r\nmore", b"x\r\n", b"garbage\r\nHost: a\r\n", b"\r\n{", b"GET\r"]
+    {
+        let found = Scanner::default().find_end(bytes, &HeadLimits::default());
+        assert_eq!(found.unwrap_err().status, 400, "{}", bytes.escape_ascii());
+    }
+    for bytes in [&b""[..], b"\r", b"\r\n", b"G", b"GET ", b"GET /", b"GET / HTTP/1.1", b"GET / HTTP/1.1\r"] {
+        assert_eq!(Scanner::default().find_end(bytes, &HeadLimits::default()), Ok(None), "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn a_version_that_is_not_spoken_is_told_behind_blank_lines_too() {
+    assert_eq!(parse(b"\r\nPRI * HTTP/2.0\r\n\r\n").unwrap_err().status, 505);
+    assert_eq!(parse(b"GET / HTTP/0.9\r\n\r\n").unwrap_err().status, 505);
+}
+
+#[test]
+fn every_way_to_cut_a_head_in_two_gives_the_same_answer() {
+    let limits = HeadLimits::default();
+    let good: &[&[u8]] = &[
+        b"\r\nGET /a?b HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\nGET /next",
+        b"POST http://a HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc",
+    ];
+    for bytes in good.iter().copied().chain(REFUSED.iter().map(|(bytes, _)| *bytes)) {
+        let whole = Scanner::default().find_end(bytes, &limits);
+        for cut in 0..=bytes.len() {
+            let mut scanner = Scanner::default();
+            // A head may end, or be refused, before its last piece has come.
+            let early = scanner.find_end(&bytes[..cut], &limits);
+            let found = if early == Ok(None) { scanner.find_end(bytes, &limits) } else { early };
+            assert_eq!(found.is_err(), whole.is_err(), "{} cut at {cut}", bytes.escape_ascii());
+            assert_eq!(found.ok(), whole.ok(), "{} cut at {cut}", bytes.escape_ascii());
+        }
+    }
+}
+
+/// A generator of numbers that look random and are the same in every run (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.below(from.len())]
+    }
+}
+
+/// A head of parts that are each right or wrong on their own.
+fn composed(numbers: &mut Numbers) -> Vec<u8> {
+    const METHODS: &[&str] = &["GET", "HEAD", "POST", "OPTIONS", "CONNECT", "x!", "GET ", "G\tT", ""];
+    const TARGETS: &[&str] = &[
+        "/",
+        "/a/b?c=d",
+        "*",
+        "http://a",
+        "http://B:80/x",
+        "https://a?q",
+        "a:443",
+        "//a",
+        "/\\a",
+        "/a b",
+        "/#",
+        "http://u@a/",
+        "http://a\\b/",
+        "/%2e%2e/",
+        "/\u{e4}",
+        "http:///",
+        "http://[::1]:8/",
+        "",
+    ];
+    const VERSIONS: &[&str] = &["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/1.1 ", "http/1.1"];
+    const FIELDS: &[&str] = &[
+        "Host: a",
+        "Host: a",
+        "host: B:80",
+        "Host: u@a",
+        "Content-Length: 5",
+        "Content-Length: 05",
+        "Content-Length: 5, 5",
+        "Transfer-Encoding: chunked",
+        "transfer-encoding: gzip, chunked",
+        "Transfer-Encoding : chunked",
+        "Connection: close",
+        "Connection: keep-alive, upgrade",
+        "Upgrade: websocket",
+        "X: y",
+        "X:",
+        " folded",
+        "X",
+        "X: \u{1}",
+        "User-Agent: z",
+        ":",
+    ];
+    const ENDS: &[&str] = &["\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r\r\n"];
+    let mut head = format!("{} {} {}", numbers.pick(METHODS), numbers.pick(TARGETS), numbers.pick(VERSIONS));
+    head.push_str(numbers.pick(ENDS));
+    for _ in 0..numbers.below(4) {
+        head.push_str(numbers.pick(FIELDS));
+        head.push_str(numbers.pick(ENDS));
+    }
+    head.push_str("\r\n");
+    let mut head = head.into_bytes();
+    if numbers.below(4) == 0 {
+        let at = numbers.below(head.len());
+        head[at] = u8::try_from(numbers.below(256)).unwrap();
+    }
+    head
+}
+
+#[test]
+fn whatever_is_accepted_can_be_read_in_one_way() {
+    let mut numbers = Numbers(0x1234_5678_9abc_def1);
+    let (mut taken, mut absolute) = (0, 0);
+    for _ in 0..60_000 {
+        let bytes = composed(&mut numbers);
+        let Ok((head, length)) = parse(&bytes) else { continue };
+        taken += 1;
+        let skip = bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let bytes = &bytes[skip..length];
+        one_reading(bytes, &head);
+        if let Some(rewritten) = head.rewritten(bytes) {
+            absolute += 1;
+            let (again, _) =
+                parse(&rewritten).unwrap_or_else(|refusal| panic!("{}: {refusal:?}", rewritten.escape_ascii()));
+            one_reading(&rewritten, &again);
+            assert!(again.rewritten(&rewritten).is_none(), "{}", rewritten.escape_ascii());
+            assert_eq!((again.host, again.body, again.upgrade), (head.host, head.body, head.upgrade));
+        }
+    }
+    assert!(taken > 1000 && absolute > 200, "too few are accepted to prove anything: {taken}, {absolute}");
+}
+
+/// What no accepted head may lack or hold, found without the code under test.
+fn one_reading(bytes: &[u8], head: &Head) {
+    let shown = bytes.escape_ascii();
+    let mut headers = [httparse::EMPTY_HEADER; 256];
+    let mut request = httparse::Request::new(&mut headers);
+    assert_eq!(request.parse(bytes), Ok(httparse::Status::Complete(bytes.len())), "{shown}");
+    let values = |name: &str| {
+        let of_name = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        of_name.map(|header| header.value).collect::<Vec<_>>()
+    };
+    assert!(values("host").len() <= 1, "{shown}");
+    assert!(!bytes.contains(&b'\0') && !bytes[head.target.clone()].contains(&b'#'), "{shown}");
+    let lines = bytes.split(|byte| *byte == b'\n').count() - 1;
+    assert_eq!(bytes.windows(2).filter(|two| two == b"\r\n").count(), lines, "no bare LF: {shown}");
+    assert_eq!(bytes.iter().filter(|byte| **byte == b'\r').count(), lines, "no bare CR: {shown}");
+    match (values("content-length").as_slice(), values("transfer-encoding").as_slice()) {
+        ([], []) => assert_eq!(head.body, Framing::None, "{shown}"),
+        ([length], []) => {
+            let length: u64 = std::str::from_utf8(length).unwrap().parse().unwrap();
+            assert_eq!(head.body, if length == 0 { Framing::None } else { Framing::Length(length) }, "{shown}");
+        }
+        ([], [coding]) => {
+            assert!(coding.eq_ignore_ascii_case(b"chunked") && head.version == Version::HTTP_11, "{shown}");
+            assert_eq!(head.body, Framing::Chunked, "{shown}");
+        }
+        both => panic!("{both:?}: {shown}"),
+    }
+    assert!(head.host.is_some() || head.version == Version::HTTP_10, "{shown}");
+    assert!(head.host.as_ref().is_none_or(|host| !host.contains(['@', '\\', '/', ',']) && !host.is_empty()), "{shown}");
+    assert!(head.method == Method::CONNECT || !head.path.is_empty(), "a path for every route: {shown}");
+}
