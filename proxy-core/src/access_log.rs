@@ -4,10 +4,11 @@
 //! dropped and counted.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
     net::SocketAddr,
-    path::PathBuf,
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -105,10 +106,7 @@ impl AccessLog {
         let sink: Box<dyn Write + Send> = match &config.sink {
             Sink::Stdout => Box::new(io::stdout()),
             Sink::Stderr => Box::new(io::stderr()),
-            Sink::File(path) => {
-                use std::os::unix::fs::OpenOptionsExt as _;
-                Box::new(OpenOptions::new().append(true).create(true).mode(0o640).open(path)?)
-            }
+            Sink::File(path) => Box::new(open(path)?),
         };
         let (queue, records) = sync_channel(QUEUE);
         let (done_sender, done) = sync_channel(1);
@@ -145,7 +143,15 @@ impl Writer {
     }
 }
 
-/// Writes records until every sender is gone. Lines are gathered while more are waiting, and flushed when none are.
+/// Opens a file to append to, or a named pipe.
+fn open(path: &Path) -> io::Result<File> {
+    // Opening a pipe for writing waits until somebody reads it; opened for both it is there at once (fifo(7)).
+    let is_pipe = std::fs::metadata(path).is_ok_and(|about| about.file_type().is_fifo());
+    OpenOptions::new().append(true).read(is_pipe).create(true).mode(0o640).open(path)
+}
+
+/// Writes records until every sender is gone. Lines are gathered while more are waiting, and flushed when none are, or
+/// when many are: what is written must be counted while requests never cease, too.
 fn drain(records: &Receiver<Record>, mut sink: BufWriter<Box<dyn Write + Send>>, format: Format, counts: &Lost) {
     let mut line = String::new();
     let mut failing: Option<Instant> = None;
@@ -161,7 +167,7 @@ fn drain(records: &Receiver<Record>, mut sink: BufWriter<Box<dyn Write + Send>>,
             }
             result = result.and(sink.write_all(line.as_bytes()));
             number += 1;
-            next = records.try_recv().ok();
+            next = if number < BATCH { records.try_recv().ok() } else { None };
         }
         match result.and_then(|()| sink.flush()) {
             Ok(()) => {
@@ -181,6 +187,7 @@ fn drain(records: &Receiver<Record>, mut sink: BufWriter<Box<dyn Write + Send>>,
 /// Records that may wait: at 100 000 requests per second, a tenth of a second of a stuck disk.
 const QUEUE: usize = 8 * 1024;
 const BUFFER: usize = 64 * 1024;
+const BATCH: u64 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -221,6 +228,59 @@ mod tests {
         assert_eq!(text.lines().count(), 100);
         assert!(text.contains("\"target\":\"/99\""));
         assert_eq!(writer.lost(), 0);
+    }
+
+    #[test]
+    fn a_named_pipe_that_nobody_reads_does_not_stop_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("access.pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let config = LogConfig { sink: Sink::File(path.clone()), format: Format::Json };
+        let (opened, waiting) = sync_channel(1);
+        std::thread::spawn(move || opened.send(AccessLog::open(&config)));
+        let (log, writer) = waiting.recv_timeout(Duration::from_secs(10)).expect("nothing waits for a reader").unwrap();
+        log.write(record("/first"));
+        let mut line = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(File::open(&path).unwrap()), &mut line).unwrap();
+        assert!(line.contains("\"target\":\"/first\""), "a reader that comes later finds it: {line}");
+        let started = Instant::now();
+        for _ in 0..2 * QUEUE {
+            log.write(record("/a-longer-target-to-fill-the-pipe-sooner"));
+        }
+        drop(log);
+        writer.finish(Duration::from_millis(50));
+        assert!(writer.lost() > 0 && started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_is_written_counts_while_requests_never_cease() {
+        let (queue, records) = sync_channel(QUEUE);
+        let lost = Arc::new(Lost::default());
+        let log = AccessLog { queue, lost: Arc::clone(&lost) };
+        let counts = Arc::clone(&lost);
+        /// Puts a new record into the queue for every line that is written, so that it is never empty.
+        struct Ceaseless(AccessLog, Arc<Lost>);
+        impl Write for Ceaseless {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if self.1.written.load(Ordering::Relaxed) == 0 && self.1.offered.load(Ordering::Relaxed) < 100_000 {
+                    self.0.write(record("/"));
+                }
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        log.write(record("/"));
+        let sink: Box<dyn Write + Send> = Box::new(Ceaseless(log.clone(), Arc::clone(&lost)));
+        drop(log);
+        std::thread::spawn(move || drain(&records, BufWriter::with_capacity(1, sink), Format::Text, &counts));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while lost.written.load(Ordering::Relaxed) == 0 {
+            assert!(Instant::now() < deadline, "nothing counts as written");
+            std::thread::yield_now();
+        }
+        assert!(lost.offered.load(Ordering::Relaxed) < 100_000, "it was counted only when requests ceased");
     }
 
     #[test]
