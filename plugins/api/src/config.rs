@@ -6,12 +6,16 @@
 mod describe;
 mod duration;
 mod problem;
+mod size;
+mod source;
 mod table;
 mod unknown;
 
 pub use describe::{KeyDoc, describe, markdown_table};
 pub use duration::Duration;
-pub use problem::{ConfigError, Problem, Problems, Source, Span};
+pub use problem::{ConfigError, Problem, Problems};
+pub use size::ByteSize;
+pub use source::{Source, Span};
 pub use table::{Array, Spans, Table, parse};
 
 /// The known word that was probably meant, as a hint: "did you mean `upstream`?".

@@ -31,7 +31,7 @@ pub fn describe<T: JsonSchema>() -> Vec<KeyDoc> {
         name: name.clone(),
         kind: kind(schema, root),
         required: required.contains(&name.as_str()),
-        default: schema.get("default").filter(|default| !default.is_null()).map(ToString::to_string),
+        default: schema.get("default").filter(|default| !default.is_null()).map(as_toml),
         text: paragraph(schema.get("description").and_then(Value::as_str).unwrap_or_default()),
     };
     properties.iter().map(key).collect()
@@ -43,12 +43,30 @@ pub fn markdown_table(keys: &[KeyDoc]) -> String {
     for key in keys {
         let default = match &key.default {
             _ if key.required => "required".to_owned(),
-            Some(default) => format!("`{default}`"),
+            Some(default) => format!("`{}`", in_cell(default)),
             None => "none".to_owned(),
         };
-        let _ = writeln!(table, "| `{}` | {} | {default} | {} |", key.name, key.kind, key.text);
+        let _ = writeln!(table, "| `{}` | {} | {default} | {} |", key.name, in_cell(&key.kind), in_cell(&key.text));
     }
     table
+}
+
+/// A bar would end the cell of a table.
+fn in_cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// As TOML writes it: only tables differ from JSON.
+fn as_toml(value: &Value) -> String {
+    match value {
+        Value::Object(keys) if keys.is_empty() => "{}".to_owned(),
+        Value::Object(keys) => {
+            let keys: Vec<_> = keys.iter().map(|(key, value)| format!("{key} = {}", as_toml(value))).collect();
+            format!("{{ {} }}", keys.join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(as_toml).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
 }
 
 fn kind(schema: &Value, root: &Value) -> String {
@@ -65,8 +83,14 @@ fn kind(schema: &Value, root: &Value) -> String {
     }
     for alternatives in ["anyOf", "oneOf"] {
         if let Some(list) = resolved.get(alternatives).and_then(Value::as_array) {
-            let kinds: Vec<_> = list.iter().filter(|one| one.get("type") != Some(&"null".into())).collect();
-            return kinds.into_iter().map(|one| kind(one, root)).collect::<Vec<_>>().join(" or ");
+            let of_each = list.iter().filter(|one| one.get("type") != Some(&"null".into())).map(|one| kind(one, root));
+            let mut kinds: Vec<String> = Vec::new();
+            for kind in of_each {
+                if !kinds.contains(&kind) {
+                    kinds.push(kind);
+                }
+            }
+            return kinds.join(" or ");
         }
     }
     if let Some(word) = resolved.get("const") {
@@ -87,4 +111,81 @@ fn kind(schema: &Value, root: &Value) -> String {
 
 fn paragraph(text: &str) -> String {
     text.split("\n\n").next().unwrap_or_default().replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::config::{ByteSize, Duration};
+
+    #[derive(Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is tested")]
+    struct Example {
+        /// Where to: `host|path`,
+        /// in words.
+        ///
+        /// More than the table shows.
+        servers: Vec<String>,
+        #[serde(default = "ten_seconds")]
+        wait: Duration,
+        most: Option<ByteSize>,
+        #[serde(default)]
+        limit: Limit,
+        #[serde(default)]
+        mode: Mode,
+        by_port: Option<BTreeMap<u16, Limit>>,
+        target: Target,
+    }
+
+    #[derive(Default, Deserialize, Serialize, JsonSchema)]
+    struct Limit {
+        most: u8,
+        names: Vec<String>,
+    }
+
+    #[derive(Default, Deserialize, Serialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    enum Mode {
+        #[default]
+        RoundRobin,
+        LeastBusy,
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(untagged)]
+    #[expect(dead_code, reason = "only its schema is tested")]
+    enum Target {
+        One(String),
+        Other(String),
+        Many(Vec<String>),
+    }
+
+    fn ten_seconds() -> Duration {
+        Duration::from_secs(10)
+    }
+
+    #[test]
+    fn a_type_describes_its_keys() {
+        assert_eq!(
+            markdown_table(&describe::<Example>()),
+            "| key | value | default | what it does |\n\
+             |---|---|---|---|\n\
+             | `by_port` | table | none |  |\n\
+             | `limit` | table | `{ most = 0, names = [] }` |  |\n\
+             | `mode` | `\"round-robin\"` or `\"least-busy\"` | `\"round-robin\"` |  |\n\
+             | `most` | size | none |  |\n\
+             | `servers` | array of string | required | Where to: `host\\|path`, in words. |\n\
+             | `target` | string or array of string | required |  |\n\
+             | `wait` | time | `\"10s\"` |  |\n"
+        );
+    }
+
+    #[test]
+    fn a_type_without_keys_describes_none() {
+        assert_eq!(describe::<String>(), Vec::new());
+    }
 }

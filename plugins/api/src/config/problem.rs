@@ -1,62 +1,8 @@
 //! What is wrong with a configuration, and where.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use super::Spans;
-
-/// A range of bytes in a source.
-pub type Span = Range<usize>;
-
-/// A configuration text and the name under which messages mention it.
-#[derive(Clone, Debug)]
-pub struct Source {
-    name: String,
-    text: String,
-}
-
-impl Source {
-    /// A text with its name, usually a path. A byte order mark is taken off.
-    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        let text = text.into();
-        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-        Self { name: name.into(), text }
-    }
-
-    /// The text.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Line and column, both from 1, of a byte offset; the column counts characters.
-    pub fn position(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..self.floor(offset)).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        (line, before.get(line_start..).unwrap_or_default().chars().count() + 1)
-    }
-
-    /// The line that holds a byte offset, without its end, and the offset where it starts.
-    fn line(&self, offset: usize) -> (usize, &str) {
-        let offset = self.floor(offset);
-        let start = self.text.get(..offset).unwrap_or_default().rfind('\n').map_or(0, |newline| newline + 1);
-        let rest = self.text.get(start..).unwrap_or_default();
-        (start, rest.lines().next().unwrap_or_default())
-    }
-
-    /// The last character boundary up to this offset.
-    fn floor(&self, offset: usize) -> usize {
-        let mut offset = offset.min(self.text.len());
-        while !self.text.is_char_boundary(offset) {
-            offset -= 1;
-        }
-        offset
-    }
-}
+use super::{Source, Span, Spans};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,37 +29,38 @@ impl Problem {
     }
 }
 
-/// Everything that is wrong with one source. Displayed in the order of the text, each with its line and a mark under it.
+/// Everything that is wrong with one source. Displayed in the order of the text, each with its line and a mark under it;
+/// of very many the first hundred.
 #[derive(Clone, Debug)]
 pub struct Problems {
     source: Source,
-    list: Vec<Problem>,
+    /// By their place, so that they are in order and one seen twice is found without looking at all of them.
+    places: BTreeMap<(usize, usize), Vec<Problem>>,
 }
 
 impl Problems {
     /// No problem yet.
     pub fn new(source: Source) -> Self {
-        Self { source, list: Vec::new() }
+        Self { source, places: BTreeMap::new() }
     }
 
     /// Adds a problem.
     pub fn push(&mut self, problem: Problem) {
+        let place = self.places.entry((problem.span.start, problem.span.end)).or_default();
         // One mistake may be seen from two sides.
-        if !self.list.contains(&problem) {
-            self.list.push(problem);
+        if !place.contains(&problem) {
+            place.push(problem);
         }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.places.is_empty()
     }
 
     /// The problems, in the order of the text.
     pub fn sorted(&self) -> Vec<&Problem> {
-        let mut sorted: Vec<_> = self.list.iter().collect();
-        sorted.sort_by_key(|problem| (problem.span.start, problem.span.end));
-        sorted
+        self.places.values().flatten().collect()
     }
 
     /// `value` when nothing is wrong.
@@ -121,58 +68,86 @@ impl Problems {
     /// # Errors
     ///
     /// The problems, at least one.
-    pub fn or_ok<T>(self, value: Option<T>) -> Result<T, Self> {
+    pub fn or_ok<T>(mut self, value: Option<T>) -> Result<T, Self> {
         match value {
-            Some(value) if self.list.is_empty() => Ok(value),
-            Some(_) => Err(self),
-            None => {
-                let mut problems = self;
-                if problems.list.is_empty() {
-                    problems.push(Problem::new(0..0, "the configuration cannot be used"));
-                }
-                Err(problems)
+            Some(value) if self.is_empty() => Ok(value),
+            None if self.is_empty() => {
+                self.push(Problem::new(0..0, "the configuration cannot be used"));
+                Err(self)
             }
+            _ => Err(self),
+        }
+    }
+
+    fn show(&self, problem: &Problem, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, column) = self.source.position(problem.span.start);
+        writeln!(f, "{}:{line}:{column}: {}", self.source.name(), visible(&problem.message, MOST_MESSAGE))?;
+        let text = self.source.line(problem.span.start);
+        // Of a very long line the part around the place is shown.
+        let skipped =
+            if text.chars().nth(MOST_COLUMNS).is_some() { column.saturating_sub(MOST_COLUMNS / 2) } else { 0 };
+        let before = if skipped > 0 { "…" } else { "" };
+        let shown: String = text.chars().skip(skipped).collect();
+        let (gutter, shown) = (line.to_string(), visible(&shown, MOST_COLUMNS));
+        writeln!(f, "{gutter} | {before}{shown}")?;
+        let marked = self.source.part(problem.span.clone()).lines().next().unwrap_or_default();
+        let room = (shown.chars().count() + skipped + 1).saturating_sub(column);
+        let marks = "^".repeat(marked.chars().count().min(room).max(1));
+        // Tabs are kept as tabs, so that the mark stands under its place however wide they are.
+        let pad = before.chars().chain(shown.chars()).take(column + before.chars().count() - 1 - skipped);
+        let pad: String = pad.map(|character| if character == '\t' { '\t' } else { ' ' }).collect();
+        let gutter = " ".repeat(gutter.len());
+        writeln!(f, "{gutter} | {pad}{marks}")?;
+        match &problem.hint {
+            Some(hint) => writeln!(f, "{gutter} = hint: {}", visible(hint, MOST_MESSAGE)),
+            None => Ok(()),
         }
     }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.sorted().into_iter().enumerate() {
-            let (line, column) = self.source.position(problem.span.start);
-            let separator = if index == 0 { "" } else { "\n" };
-            writeln!(f, "{separator}{}:{line}:{column}: {}", self.source.name, problem.message)?;
-            let (start, text) = self.source.line(problem.span.start);
-            let shown = shorten(text);
-            let gutter = line.to_string();
-            writeln!(f, "{gutter} | {shown}")?;
-            if column <= shown.chars().count() + 1 {
-                let end = problem.span.end.min(start + text.len()).max(problem.span.start);
-                let marked = self.source.text.get(problem.span.start..self.source.floor(end)).unwrap_or_default();
-                let marks = "^".repeat(marked.chars().count().clamp(1, MOST_MARKS));
-                // Tabs are kept as tabs, so that the mark stands under its place however wide they are.
-                let pad: String = text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-                writeln!(f, "{} | {pad}{marks}", " ".repeat(gutter.len()))?;
+        let sorted = self.sorted();
+        for (index, problem) in sorted.iter().take(MOST_SHOWN).enumerate() {
+            if index > 0 {
+                writeln!(f)?;
             }
-            if let Some(hint) = &problem.hint {
-                writeln!(f, "{} = hint: {hint}", " ".repeat(gutter.len()))?;
-            }
+            self.show(problem, f)?;
         }
-        Ok(())
+        match sorted.len().saturating_sub(MOST_SHOWN) {
+            0 => Ok(()),
+            1 => writeln!(f, "\nand 1 more problem"),
+            more => writeln!(f, "\nand {more} more problems"),
+        }
     }
 }
 
 impl std::error::Error for Problems {}
 
-fn shorten(line: &str) -> Cow<'_, str> {
-    if line.chars().count() <= MOST_COLUMNS {
-        return line.into();
+/// The text with at most so many characters, none of which a terminal obeys. Each stays one character, or marks would
+/// stand in the wrong place.
+fn visible(text: &str, most: usize) -> Cow<'_, str> {
+    let is_plain = |character: char| character == '\t' || !character.is_control();
+    if text.len() <= most && text.chars().all(is_plain) {
+        return text.into();
     }
-    line.chars().take(MOST_COLUMNS).chain(['…']).collect::<String>().into()
+    let symbol = |character: char| match character {
+        plain if is_plain(plain) => plain,
+        '\0'..='\x1f' => char::from_u32(u32::from(character) + 0x2400).unwrap_or('\u{fffd}'),
+        '\x7f' => '\u{2421}',
+        _ => '\u{fffd}',
+    };
+    let mut rest = text.chars();
+    let mut shown: String = rest.by_ref().take(most).map(symbol).collect();
+    if rest.next().is_some() {
+        shown.push('…');
+    }
+    shown.into()
 }
 
+const MOST_SHOWN: usize = 100;
 const MOST_COLUMNS: usize = 200;
-const MOST_MARKS: usize = 80;
+const MOST_MESSAGE: usize = 1000;
 
 /// What a plugin's or authenticator's `build` says about a value that decodes but cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -218,5 +193,77 @@ impl ConfigError {
     /// The same with its place, found in the spans of the table.
     pub fn at(self, spans: &Spans) -> Problem {
         Problem { span: spans.find(&self.path), message: self.message, hint: self.hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, span: Span) -> String {
+        let mut problems = Problems::new(Source::new("f.toml", text));
+        problems.push(Problem::new(span, "is wrong").with_hint("mend it"));
+        problems.to_string()
+    }
+
+    #[test]
+    fn a_problem_is_shown_with_its_line_and_a_mark() {
+        assert_eq!(
+            shown("a = 1\nb = 22\n", 10..12),
+            "f.toml:2:5: is wrong\n2 | b = 22\n  |     ^^\n  = hint: mend it\n"
+        );
+        assert_eq!(shown("\tä = 22", 6..8), "f.toml:1:6: is wrong\n1 | \tä = 22\n  | \t    ^^\n  = hint: mend it\n");
+        assert_eq!(shown("a = [\n1]", 4..8), "f.toml:1:5: is wrong\n1 | a = [\n  |     ^\n  = hint: mend it\n");
+        assert_eq!(shown("", 0..0), "f.toml:1:1: is wrong\n1 | \n  | ^\n  = hint: mend it\n");
+        assert_eq!(shown("a", 7..9), "f.toml:1:2: is wrong\n1 | a\n  |  ^\n  = hint: mend it\n");
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_around_the_place_is_shown() {
+        for at in [0, 99, 100, 101, 5000, 9_999] {
+            let mut text = "x".repeat(10_000);
+            text.replace_range(at..=at, "Y");
+            let shown = shown(&text, at..at + 1);
+            let lines: Vec<_> = shown.lines().collect();
+            assert!(lines[1].chars().count() < 220, "{shown}");
+            assert_eq!(lines[1].chars().position(|c| c == 'Y'), lines[2].chars().position(|c| c == '^'), "{shown}");
+        }
+        let all = shown(&"x".repeat(10_000), 0..10_000);
+        assert!(all.lines().all(|line| line.chars().count() < 220), "{all}");
+    }
+
+    #[test]
+    fn no_text_gives_orders_to_the_terminal() {
+        let mut problems = Problems::new(Source::new("f.toml", "\x1b[31ma\u{9b}\x7f"));
+        problems.push(Problem::new(5..6, "\x1b[31m").with_hint("\x07"));
+        let shown = problems.to_string();
+        assert!(!shown.chars().any(|character| character.is_control() && character != '\n'), "{shown:?}");
+        assert!(shown.contains("␛[31ma\u{fffd}␡\n"), "{shown:?}");
+        assert!(shown.contains("  |      ^\n"), "{shown:?}");
+    }
+
+    #[test]
+    fn one_problem_is_told_once_and_very_many_are_counted() {
+        let mut problems = Problems::new(Source::new("f.toml", "x".repeat(1000)));
+        for at in (0..150).rev() {
+            problems.push(Problem::new(at..at, "is wrong"));
+            problems.push(Problem::new(at..at, "is wrong"));
+        }
+        let sorted = problems.sorted();
+        assert_eq!(sorted.len(), 150);
+        assert!(sorted.is_sorted_by_key(|problem| problem.span.start));
+        let shown = problems.to_string();
+        assert_eq!(shown.matches("is wrong").count(), MOST_SHOWN);
+        assert!(shown.ends_with("\nand 50 more problems\n"), "{shown}");
+    }
+
+    #[test]
+    fn an_error_says_at_least_one_thing() {
+        let problems = || Problems::new(Source::new("f.toml", ""));
+        assert_eq!(problems().or_ok(Some(1)).unwrap(), 1);
+        assert_eq!(problems().or_ok(None::<u8>).unwrap_err().sorted().len(), 1);
+        let mut wrong = problems();
+        wrong.push(Problem::new(0..0, "is wrong"));
+        assert_eq!(wrong.or_ok(Some(1)).unwrap_err().sorted().len(), 1);
     }
 }

@@ -15,14 +15,23 @@ use super::{Problem, Problems, Source, Span, problem::Step, unknown};
 /// mistakes are found in the same run.
 pub fn parse<'s>(source: &'s Source, problems: &mut Problems) -> Table<'s> {
     let (table, errors) = DeTable::parse_recoverable(source.text());
-    // One slip makes the parser stumble several times: what follows the first three is an echo.
-    for error in errors.into_iter().take(3) {
+    // One slip makes the parser stumble several times: what follows the first three of a region is an echo.
+    let (mut region_ends, mut number) = (0, 0);
+    for error in errors {
         let span = error.span().unwrap_or_default();
-        problems.push(Problem::new(span, error.message().to_owned()));
+        let line = source.line_of(span.start);
+        number = if line > region_ends { 1 } else { number + 1 };
+        region_ends = region_ends.max(line + REGION);
+        if number <= 3 {
+            problems.push(Problem::new(span, error.message().to_owned()));
+        }
     }
     let span = table.span();
     Table { keys: table.into_inner(), span }
 }
+
+/// So many lines behind an error belong to its region.
+const REGION: usize = 1;
 
 /// A table. Keys are taken out one by one; the rest is decoded.
 #[derive(Debug)]
@@ -107,14 +116,20 @@ impl<'s> Table<'s> {
 
     /// Decodes what is left in the table. Keys that `T` does not have, at any depth, are problems at their own place;
     /// after them one decoding error can be told, because serde stops at the first.
+    ///
+    /// What keys `T` has is what its schema says: `serde(alias)` is not in it, so an alias is an unknown key.
     pub fn decode<T: DeserializeOwned + JsonSchema>(mut self, problems: &mut Problems) -> Option<T> {
-        let found_unknown = unknown::remove::<T>(&mut self.keys, problems);
+        let unknown = unknown::remove::<T>(&mut self.keys, &self.span, problems);
         let value = Spanned::new(self.span.clone(), DeValue::Table(self.keys));
         match T::deserialize(ValueDeserializer::from(value)) {
-            Ok(decoded) => (!found_unknown).then_some(decoded),
+            Ok(decoded) => unknown.is_empty().then_some(decoded),
             Err(error) => {
                 let span = error.span().unwrap_or(self.span);
-                problems.push(Problem::new(span, error.message().trim_end().to_owned()));
+                let message = error.message().trim_end();
+                // A key that is missing because it is misspelt has been told.
+                if !unknown.iter().any(|key| key.explains(message, &span)) {
+                    problems.push(Problem::new(span, message.to_owned()));
+                }
                 None
             }
         }
