@@ -35,13 +35,13 @@
 //!
 //! # The methods
 //!
-//! TPROXY assigns the opening packet to our listener, which must be transparent ([`set_transparent`]). Neither policy
+//! TPROXY assigns the opening packet to our listener, which must be transparent (`IP_TRANSPARENT`, set before it is bound; it needs `CAP_NET_ADMIN`). Neither policy
 //! routing nor a `socket transparent` rule is needed, as in set-ups for *forwarded* traffic: the destination is an address
 //! of this host, so routing delivers the packets here anyway, and later packets find the accepted socket by its
 //! addresses. The local port of an accepted connection is the intercepted one, so the host's firewall passes it as
 //! before.
 //!
-//! A NAT redirect rewrites the destination, so the listener asks for it ([`original_destination`]) and the host's own
+//! A NAT redirect rewrites the destination, so the listener asks for it (`SO_ORIGINAL_DST`) and the host's own
 //! firewall must pass the *listener's* port: an accept in our table does not override a drop in another. It stands just
 //! before the priority at which container engines publish ports, where TPROXY cannot serve: there the destination is
 //! rewritten after our rule.
@@ -50,17 +50,17 @@
 //! visitor asked for) unless they carry [`PROBE_MARK`], which is how [`probe()`] tests the path. The mark needs no routing
 //! rule: the `local` routing table comes first.
 
+mod addresses;
 mod gate;
 mod nft;
 mod privileges;
 mod probe;
 mod rules;
-mod socket;
 mod tail;
 
+pub use addresses::own_addresses;
 pub use gate::{Gate, OpenError, Plan, Preference};
 pub use nft::TableError;
 pub use privileges::{Capability, missing as missing_capabilities};
 pub use probe::{ProbeError, ProbeFault, Question, probe};
 pub use rules::{Method, PROBE_MARK, Protocol, RuleCount, TABLE, Traffic};
-pub use socket::{original_destination, own_addresses, set_transparent};

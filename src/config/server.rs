@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use plugin_api::{
-    config::{Duration, Problem, Problems, Table},
+    config::{ByteSize, Duration, Problem, Problems, Table},
     schemars::{self, JsonSchema},
 };
 use proxy_core::{Cidr, ClientTimeouts, HeadLimits};
@@ -35,8 +35,8 @@ struct Raw {
     write_timeout: Option<Duration>,
     /// How long requests may take to finish after SIGTERM.
     drain_timeout: Option<Duration>,
-    /// Bytes of a request head.
-    head_limit: Option<usize>,
+    /// The size of a request head.
+    head_limit: Option<ByteSize>,
 }
 
 pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option<Server> {
@@ -59,6 +59,7 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
     let defaults = ClientTimeouts::default();
     let or = |given: Option<Duration>, default| given.map_or(default, |given: Duration| given.0);
     let limits = HeadLimits::default();
+    let head_limit = raw.head_limit.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
     Some(Server {
         trusted_proxies,
         timeouts: ClientTimeouts {
@@ -67,7 +68,7 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
             read: or(raw.read_timeout, defaults.read),
             write: or(raw.write_timeout, defaults.write),
         },
-        limits: HeadLimits { head: raw.head_limit.unwrap_or(limits.head), ..limits },
+        limits: HeadLimits { head: head_limit.unwrap_or(limits.head), ..limits },
         shards: raw.shards.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         drain: or(raw.drain_timeout, std::time::Duration::from_secs(30)),
     })

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use interception::{Method, original_destination, set_transparent};
+use interception::Method;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -149,9 +149,7 @@ impl Server {
 
     /// The listener behind the gate: answers `gate` and the destination that the visitor asked for.
     pub(crate) fn behind_gate(method: Method) -> Self {
-        Self::start(0, true, move |stream| {
-            format!("gate {}", original_destination(SockRef::from(stream), method).unwrap())
-        })
+        Self::start(0, true, move |stream| format!("gate {}", original_destination(SockRef::from(stream), method)))
     }
 
     pub(crate) fn start(
@@ -203,7 +201,7 @@ fn listen(address: SocketAddr, transparent: bool) -> TcpListener {
         socket.set_only_v6(true).unwrap();
     }
     if transparent {
-        set_transparent(SockRef::from(&socket), address).unwrap();
+        set_transparent(&socket, address);
     }
     socket.bind(&address.into()).unwrap();
     socket.listen(4096).unwrap();
@@ -251,4 +249,23 @@ fn within<T: Send>(namespace: &str, f: impl FnOnce() -> T + Send) -> T {
 fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// As a listener behind the gate must be.
+fn set_transparent(socket: &Socket, address: SocketAddr) {
+    match address {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true).unwrap(),
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true).unwrap(),
+    }
+}
+
+/// What the visitor dialled: TPROXY leaves it in place, after a redirect connection tracking knows it.
+fn original_destination(socket: SockRef<'_>, method: Method) -> SocketAddr {
+    let local = socket.local_addr().unwrap().as_socket().unwrap();
+    let found = match (method, local) {
+        (Method::Tproxy, _) => return local,
+        (Method::Redirect, SocketAddr::V4(_)) => socket.original_dst_v4().unwrap(),
+        (Method::Redirect, SocketAddr::V6(_)) => socket.original_dst_v6().unwrap(),
+    };
+    found.as_socket().unwrap()
 }
