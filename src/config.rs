@@ -103,6 +103,7 @@ pub(crate) fn load(source: Source) -> Result<Loaded, Problems> {
             timeouts: server.timeouts,
             limits: server.limits,
             shards: server.shards,
+            max_clients: server.max_clients,
             log: log.access,
         },
         authenticators,

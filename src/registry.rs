@@ -9,8 +9,11 @@ use plugin_api::{
 };
 
 /// Every plugin that `use = "…"` in a chain can name.
-pub(crate) const PLUGINS: &[Kind] =
-    &[Kind::of::<plugin_acme_challenge::AcmeChallenge>(), Kind::of::<plugin_upstream::Upstream>()];
+pub(crate) const PLUGINS: &[Kind] = &[
+    Kind::of::<plugin_acme_challenge::AcmeChallenge>(),
+    Kind::of::<plugin_forward::Forward>(),
+    Kind::of::<plugin_upstream::Upstream>(),
+];
 
 /// Every authenticator that `use = "…"` in an `[[authenticator]]` can name.
 pub(crate) const AUTHENTICATORS: &[AuthenticatorKind] = &[

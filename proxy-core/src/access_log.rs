@@ -10,7 +10,7 @@ use std::{
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
@@ -83,14 +83,30 @@ pub(crate) struct Record {
 /// The shards' end of the queue.
 #[derive(Clone)]
 pub(crate) struct AccessLog {
-    queue: SyncSender<Record>,
+    queue: SyncSender<Entry>,
     lost: Arc<Lost>,
+}
+
+/// What the writer is told.
+#[expect(clippy::large_enum_variant, reason = "nearly all are records, and a box for each would cost more")]
+enum Entry {
+    Record(Record),
+    /// There is another sink to write to.
+    Switch,
+}
+
+/// A log that can be written and is not yet.
+pub(crate) struct Opened {
+    sink: BufWriter<Box<dyn Write + Send>>,
+    format: Format,
 }
 
 /// The other end: ends the writer.
 pub(crate) struct Writer {
     done: Receiver<()>,
     lost: Arc<Lost>,
+    next: Arc<Mutex<Option<Opened>>>,
+    wake: SyncSender<Entry>,
 }
 
 /// Counts records, so that those that are never written can be told.
@@ -101,34 +117,49 @@ struct Lost {
 }
 
 impl AccessLog {
-    /// Opens the sink and starts the writer thread.
-    pub(crate) fn open(config: &LogConfig) -> io::Result<(Self, Writer)> {
+    /// Opens the sink.
+    pub(crate) fn open(config: &LogConfig) -> io::Result<Opened> {
         let sink: Box<dyn Write + Send> = match &config.sink {
             Sink::Stdout => Box::new(io::stdout()),
             Sink::Stderr => Box::new(io::stderr()),
             Sink::File(path) => Box::new(open(path)?),
         };
-        let (queue, records) = sync_channel(QUEUE);
-        let (done_sender, done) = sync_channel(1);
-        let format = config.format;
-        let lost = Arc::new(Lost::default());
-        let counts = Arc::clone(&lost);
-        std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            drain(&records, BufWriter::with_capacity(BUFFER, sink), format, &counts);
-            let _ = done_sender.send(());
-        })?;
-        Ok((Self { queue, lost: Arc::clone(&lost) }, Writer { done, lost }))
+        Ok(Opened { sink: BufWriter::with_capacity(BUFFER, sink), format: config.format })
     }
 
     /// Queues a record; never waits.
     pub(crate) fn write(&self, record: Record) {
         self.lost.offered.fetch_add(1, Ordering::Relaxed);
         // A full queue loses it; the count of what was written tells.
-        let _ = self.queue.try_send(record);
+        let _ = self.queue.try_send(Entry::Record(record));
+    }
+}
+
+impl Opened {
+    /// Starts the writer thread.
+    pub(crate) fn start(self) -> io::Result<(AccessLog, Writer)> {
+        let (queue, entries) = sync_channel(QUEUE);
+        let (done_sender, done) = sync_channel(1);
+        let lost = Arc::new(Lost::default());
+        let next = Arc::new(Mutex::new(Some(self)));
+        let (counts, switch) = (Arc::clone(&lost), Arc::clone(&next));
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            drain(&entries, &switch, &counts);
+            let _ = done_sender.send(());
+        })?;
+        let log = AccessLog { queue: queue.clone(), lost: Arc::clone(&lost) };
+        Ok((log, Writer { done, lost, next, wake: queue }))
     }
 }
 
 impl Writer {
+    /// Writes to another sink from the next record on.
+    pub(crate) fn switch(&self, opened: Opened) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        // With a full queue it is seen all the same: every batch looks.
+        let _ = self.wake.try_send(Entry::Switch);
+    }
+
     /// Records that were not written, for want of a reader or of space: those still queued count too.
     pub(crate) fn lost(&self) -> u64 {
         self.lost.offered.load(Ordering::Relaxed).saturating_sub(self.lost.written.load(Ordering::Relaxed))
@@ -136,7 +167,9 @@ impl Writer {
 
     /// Waits until everything queued is written, at most this long: a pipe that nobody reads must not keep the process.
     /// Every [`AccessLog`] must be gone first.
-    pub(crate) fn finish(&self, deadline: Duration) {
+    pub(crate) fn finish(&mut self, deadline: Duration) {
+        // Our own sender would keep the writer waiting.
+        self.wake = sync_channel(0).0;
         if self.done.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!(target: "lockgate::log", "the access log does not take its last lines; they are lost");
         }
@@ -152,14 +185,19 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Writes records until every sender is gone. Lines are gathered while more are waiting, and flushed when none are, or
 /// when many are: what is written must be counted while requests never cease, too.
-fn drain(records: &Receiver<Record>, mut sink: BufWriter<Box<dyn Write + Send>>, format: Format, counts: &Lost) {
+fn drain(entries: &Receiver<Entry>, next: &Mutex<Option<Opened>>, counts: &Lost) {
     let mut line = String::new();
     let mut failing: Option<Instant> = None;
-    while let Ok(first) = records.recv() {
-        let mut next = Some(first);
+    let mut output = None;
+    while let Ok(first) = entries.recv() {
+        if let Some(opened) = next.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            output = Some(opened);
+        }
+        let Some(Opened { sink, format }) = &mut output else { continue };
+        let mut entry = Some(first);
         let mut result = Ok(());
         let mut number = 0;
-        while let Some(record) = next {
+        while let Some(Entry::Record(record)) = entry {
             line.clear();
             match format {
                 Format::Text => format::text(&record, &mut line),
@@ -167,7 +205,7 @@ fn drain(records: &Receiver<Record>, mut sink: BufWriter<Box<dyn Write + Send>>,
             }
             result = result.and(sink.write_all(line.as_bytes()));
             number += 1;
-            next = if number < BATCH { records.try_recv().ok() } else { None };
+            entry = if number < BATCH { entries.try_recv().ok() } else { None };
         }
         match result.and_then(|()| sink.flush()) {
             Ok(()) => {
@@ -218,7 +256,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("access.log");
         let config = LogConfig { sink: Sink::File(path.clone()), format: Format::Json };
-        let (log, writer) = AccessLog::open(&config).unwrap();
+        let (log, mut writer) = AccessLog::open(&config).unwrap().start().unwrap();
         for number in 0..100 {
             log.write(record(&format!("/{number}")));
         }
@@ -238,7 +276,8 @@ mod tests {
         let config = LogConfig { sink: Sink::File(path.clone()), format: Format::Json };
         let (opened, waiting) = sync_channel(1);
         std::thread::spawn(move || opened.send(AccessLog::open(&config)));
-        let (log, writer) = waiting.recv_timeout(Duration::from_secs(10)).expect("nothing waits for a reader").unwrap();
+        let opened = waiting.recv_timeout(Duration::from_secs(10)).expect("nothing waits for a reader").unwrap();
+        let (log, mut writer) = opened.start().unwrap();
         log.write(record("/first"));
         let mut line = String::new();
         io::BufRead::read_line(&mut io::BufReader::new(File::open(&path).unwrap()), &mut line).unwrap();
@@ -274,7 +313,8 @@ mod tests {
         log.write(record("/"));
         let sink: Box<dyn Write + Send> = Box::new(Ceaseless(log.clone(), Arc::clone(&lost)));
         drop(log);
-        std::thread::spawn(move || drain(&records, BufWriter::with_capacity(1, sink), Format::Text, &counts));
+        let next = Mutex::new(Some(Opened { sink: BufWriter::with_capacity(1, sink), format: Format::Text }));
+        std::thread::spawn(move || drain(&records, &next, &counts));
         let deadline = Instant::now() + Duration::from_secs(10);
         while lost.written.load(Ordering::Relaxed) == 0 {
             assert!(Instant::now() < deadline, "nothing counts as written");
@@ -286,16 +326,9 @@ mod tests {
     #[test]
     fn a_pipe_that_nobody_reads_stops_nothing() {
         let (reader, sink) = io::pipe().unwrap();
-        let (queue, records) = sync_channel(QUEUE);
-        let (done_sender, done) = sync_channel(1);
-        let lost = Arc::new(Lost::default());
-        let counts = Arc::clone(&lost);
-        std::thread::spawn(move || {
-            drain(&records, BufWriter::new(Box::new(sink)), Format::Text, &counts);
-            let _ = done_sender.send(());
-        });
-        let log = AccessLog { queue, lost: Arc::clone(&lost) };
-        let writer = Writer { done, lost };
+        let sink: Box<dyn Write + Send> = Box::new(sink);
+        let opened = Opened { sink: BufWriter::new(sink), format: Format::Text };
+        let (log, mut writer) = opened.start().unwrap();
         let started = Instant::now();
         for _ in 0..4 * QUEUE {
             log.write(record("/a-longer-target-to-fill-the-pipe-sooner"));
@@ -305,5 +338,24 @@ mod tests {
         writer.finish(Duration::from_millis(50));
         assert!(started.elapsed() < Duration::from_secs(10), "nothing waited for the reader");
         drop(reader);
+    }
+
+    #[test]
+    fn another_sink_takes_what_comes_after_the_switch() {
+        let directory = tempfile::tempdir().unwrap();
+        let to = |name: &str| LogConfig { sink: Sink::File(directory.path().join(name)), format: Format::Json };
+        let lines = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap().lines().count();
+        let (log, mut writer) = AccessLog::open(&to("first")).unwrap().start().unwrap();
+        log.write(record("/"));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while lines("first") == 0 {
+            assert!(Instant::now() < deadline, "it is not written");
+            std::thread::yield_now();
+        }
+        writer.switch(AccessLog::open(&to("second")).unwrap());
+        log.write(record("/"));
+        drop(log);
+        writer.finish(Duration::from_secs(10));
+        assert_eq!((lines("first"), lines("second"), writer.lost()), (1, 1, 0));
     }
 }

@@ -18,6 +18,8 @@ pub struct Config {
     pub limits: HeadLimits,
     /// Threads that serve; one per CPU is best.
     pub shards: NonZeroUsize,
+    /// Connections that are served at once; further ones wait. `None` for any number.
+    pub max_clients: Option<usize>,
     /// The access log; `None` for no log.
     pub log: Option<LogConfig>,
 }

@@ -110,6 +110,20 @@ impl Conn {
         self.clock = watch.map(|watch| Clock { watch, last: Instant::now(), sleep: None });
     }
 
+    /// Writes all of this, within the time; `false` when the client does not take it.
+    pub(crate) async fn send(&mut self, bytes: &[u8], within: Duration) -> bool {
+        let written = async {
+            self.write_all(bytes).await?;
+            self.flush().await
+        };
+        matches!(tokio::time::timeout(within, written).await, Ok(Ok(())))
+    }
+
+    /// The socket, for a tunnel. Everything written so far must have been flushed.
+    pub(crate) fn into_socket(mut self) -> TcpStream {
+        self.socket.take().expect("only drop and this, which consume it, take the socket")
+    }
+
     fn socket(&mut self) -> &mut TcpStream {
         self.socket.as_mut().expect("only drop takes the socket")
     }
@@ -247,16 +261,25 @@ impl AsyncWrite for Conn {
 impl Drop for Conn {
     fn drop(&mut self) {
         let Some(socket) = self.socket.take() else { return };
-        if (self.linger || !self.stash.is_empty()) && tokio::runtime::Handle::try_current().is_ok() {
-            tokio::spawn(linger(socket));
+        // Pingora gives up without a flush; what the client already has a right to must not be lost with it.
+        while !self.written.is_empty()
+            && let Ok(sent) = socket.try_write(&self.written)
+            && sent > 0
+        {
+            self.written.advance(sent);
+        }
+        let lingers = self.linger || !self.stash.is_empty() || !self.written.is_empty();
+        if lingers && tokio::runtime::Handle::try_current().is_ok() {
+            tokio::spawn(linger(socket, std::mem::take(&mut self.written)));
         }
     }
 }
 
-/// Closes our side and reads what the peer still sends, so that the kernel does not answer it with a reset that would
+/// Writes what is left, closes our side and reads what the peer still sends, so that the kernel does not answer it with a reset that would
 /// destroy our last response on its way (RFC 9112 §9.6).
-async fn linger(mut socket: TcpStream) {
+async fn linger(mut socket: TcpStream, rest: BytesMut) {
     let _ = tokio::time::timeout(LINGER_TIME, async {
+        socket.write_all(&rest).await?;
         socket.shutdown().await?;
         let mut waste = [0; 4096];
         let mut left = LINGER_BYTES;

@@ -11,10 +11,10 @@ use bytes::{Buf as _, BytesMut};
 use http::{Method, StatusCode};
 use pingora::{
     apps::HttpServerApp as _,
-    protocols::{Stream, http::ServerSession},
+    protocols::{Stream, UniqueID as _, http::ServerSession},
     proxy::HttpProxy,
 };
-use plugin_api::{Chain, Connection};
+use plugin_api::{Chain, Connection, Form};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -26,9 +26,12 @@ use crate::{
     access_log::Record,
     answer::Answer,
     conn::{Conn, Watch},
-    flight::{Flight, Line, Reuse},
+    connect,
+    flight::{Flight, Line, Origin, Reuse},
+    generation::Generation,
     head::{Framing, Head, Refusal, Scanner},
     metrics::Metric,
+    narrative,
     relay::{HANDOVER, Relay},
     route::{self, Facts},
     shard::Shard,
@@ -40,6 +43,8 @@ pub(crate) struct Edge {
     proxy: Arc<HttpProxy<Relay>>,
     listener: Arc<Listener>,
     connection: Arc<Connection>,
+    /// The port that the listener is bound to.
+    port: u16,
     /// Pingora wants to be told about shutdowns; ours are told to the edge.
     never: watch::Receiver<bool>,
 }
@@ -69,9 +74,10 @@ impl Edge {
         proxy: Arc<HttpProxy<Relay>>,
         listener: Arc<Listener>,
         connection: Arc<Connection>,
+        port: u16,
     ) -> Self {
         let (_, never) = watch::channel(false);
-        Self { shard, proxy, listener, connection, never }
+        Self { shard, proxy, listener, connection, port, never }
     }
 
     /// Serves the connection to its end.
@@ -81,16 +87,19 @@ impl Edge {
         let mut bytes = BytesMut::new();
         let mut wait = Wait::First;
         loop {
-            let served = match self.arrival(&mut conn, &mut bytes, wait).await {
+            let arrival = self.arrival(&mut conn, &mut bytes, wait).await;
+            // What is decided about this request is decided by the configuration of now, to its end.
+            let generation = self.shard.generation();
+            let served = match arrival {
                 Arrival::Head(length) => {
                     let head = bytes.split_to(length);
-                    match Head::parse(&head, &self.shard.config.limits) {
-                        Ok(parsed) => self.request(conn, parsed, head, std::mem::take(&mut bytes)).await,
-                        Err(refusal) => return self.refuse(&mut conn, refusal).await,
+                    match Head::parse(&head, &generation.limits) {
+                        Ok(parsed) => self.request(generation, conn, parsed, head, std::mem::take(&mut bytes)).await,
+                        Err(refusal) => return self.refuse(&generation, &mut conn, refusal).await,
                     }
                 }
                 Arrival::End => return,
-                Arrival::Refused(refusal) => return self.refuse(&mut conn, refusal).await,
+                Arrival::Refused(refusal) => return self.refuse(&generation, &mut conn, refusal).await,
             };
             let Some(mut back) = served else { return };
             bytes = back.take_stash();
@@ -102,7 +111,8 @@ impl Edge {
 
     /// Waits for a whole head: for its first byte as `wait` says, then the head's own time for all of it.
     async fn arrival(&self, conn: &mut Conn, bytes: &mut BytesMut, wait: Wait) -> Arrival {
-        let (limits, timeouts) = (&self.shard.config.limits, &self.shard.config.timeouts);
+        let generation = self.shard.generation();
+        let (limits, timeouts) = (&generation.limits, generation.timeouts);
         let (patience, grace) = match wait {
             Wait::First => (timeouts.head, FIRST_REQUEST_GRACE),
             Wait::Next => (timeouts.keep_alive, Duration::ZERO),
@@ -164,11 +174,15 @@ impl Edge {
     }
 
     /// Serves one request; the connection comes back when it can serve another.
-    async fn request(&self, mut conn: Box<Conn>, head: Head, bytes: BytesMut, after: BytesMut) -> Option<Box<Conn>> {
-        if head.method == Method::CONNECT {
-            self.refuse(&mut conn, NO_TUNNEL).await;
-            return None;
-        }
+    async fn request(
+        &self,
+        generation: Arc<Generation>,
+        conn: Box<Conn>,
+        head: Head,
+        bytes: BytesMut,
+        after: BytesMut,
+    ) -> Option<Box<Conn>> {
+        narrative::requested(conn.id(), &bytes);
         let facts = Facts {
             listener: &self.connection.listener,
             host: head.host.as_deref(),
@@ -176,37 +190,31 @@ impl Edge {
             method: &head.method,
             client: self.connection.client.ip(),
         };
-        let Some(chain) = route::find(&self.shard.config.routes, &facts) else {
-            return self.unrouted(conn, &head, &bytes, after).await;
+        let Some(chain) = route::find(&generation.routes, &facts) else {
+            return self.unrouted(&generation, conn, &head, &bytes, after).await;
         };
-        let flight = self.flight(Arc::clone(chain), &head, &bytes);
+        let flight = self.flight(Arc::clone(&generation), Arc::clone(chain), &head, &bytes);
+        if head.method == Method::CONNECT {
+            connect::serve(conn, flight, &bytes, after).await;
+            return None;
+        }
         self.hand_over(conn, flight, &head, bytes, after).await
     }
 
-    fn flight(&self, chain: Arc<Chain>, head: &Head, bytes: &[u8]) -> Box<Flight> {
-        let line = self.line(head, bytes);
-        let mut flight = Flight::new(Arc::clone(&self.shard), Arc::clone(&self.connection), chain, line);
+    fn flight(&self, generation: Arc<Generation>, chain: Arc<Chain>, head: &Head, bytes: &[u8]) -> Box<Flight> {
+        let line = line(&generation, head, bytes);
+        let origin = Origin {
+            shard: Arc::clone(&self.shard),
+            generation,
+            connection: Arc::clone(&self.connection),
+            port: self.port,
+        };
+        let mut flight = Flight::new(origin, chain, line);
         if !head.keep_alive || !self.listener.keep_alive || self.shard.is_draining() {
             flight.reuse = Reuse::Last;
         }
         flight.watch = head.upgrade.then(Watch::new);
         Box::new(flight)
-    }
-
-    fn line(&self, head: &Head, bytes: &[u8]) -> Line {
-        // Only the log wants the fields as text of its own.
-        let text = |range: &std::ops::Range<usize>| {
-            String::from_utf8_lossy(&bytes[range.clone()]).into_owned().into_boxed_str()
-        };
-        let logged = self.shard.log.is_some();
-        Line {
-            method: head.method.clone(),
-            target: if logged { text(&head.target) } else { Box::default() },
-            version: head.version,
-            host: head.host.clone(),
-            user_agent: head.user_agent.as_ref().filter(|_| logged).map(text),
-            referer: head.referer.as_ref().filter(|_| logged).map(text),
-        }
     }
 
     async fn hand_over(
@@ -249,18 +257,36 @@ impl Edge {
     }
 
     /// No route takes the request: 404, and the connection goes on when there is no body to skip.
-    async fn unrouted(&self, mut conn: Box<Conn>, head: &Head, bytes: &[u8], after: BytesMut) -> Option<Box<Conn>> {
+    async fn unrouted(
+        &self,
+        generation: &Generation,
+        mut conn: Box<Conn>,
+        head: &Head,
+        bytes: &[u8],
+        after: BytesMut,
+    ) -> Option<Box<Conn>> {
         self.shard.metrics.count(Metric::Unrouted);
         let started = Instant::now();
         let keep = head.keep_alive
             && self.listener.keep_alive
             && head.body == Framing::None
+            && head.method != Method::CONNECT
             && !head.upgrade
             && !self.shard.is_draining();
-        let page = Answer::page(StatusCode::NOT_FOUND, "No site is served under this address.");
+        let page = match head.method {
+            Method::CONNECT => Answer::page(StatusCode::METHOD_NOT_ALLOWED, "This listener opens no tunnels."),
+            _ => Answer::page(StatusCode::NOT_FOUND, "No site is served under this address."),
+        };
         let with_body = head.method != Method::HEAD;
-        let written = self.write(&mut conn, &page.to_wire(keep, with_body)).await;
-        self.log(self.line(head, bytes), page.status, if with_body { page.body.len() } else { 0 }, started, "unrouted");
+        let written = conn.send(&page.to_wire(keep, with_body), generation.timeouts.write).await;
+        self.log(
+            generation,
+            line(generation, head, bytes),
+            page.status,
+            if with_body { page.body.len() } else { 0 },
+            started,
+            "unrouted",
+        );
         if !written || !keep {
             conn.set_linger(true);
             return None;
@@ -270,34 +296,35 @@ impl Edge {
     }
 
     /// Answers a request that no chain may see, and ends the connection.
-    async fn refuse(&self, conn: &mut Conn, refusal: Refusal) {
+    async fn refuse(&self, generation: &Generation, conn: &mut Conn, refusal: Refusal) {
         self.shard.metrics.count(Metric::Refused);
         tracing::debug!(target: "lockgate::edge", client = %self.connection.client, status = refusal.status.as_u16(), reason = refusal.reason, "refused");
         let page = Answer::page(refusal.status, refusal.reason);
         let started = Instant::now();
-        self.write(conn, &page.to_wire(false, true)).await;
+        conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
         let line = Line {
             method: Method::from_bytes(b"-").unwrap_or_default(),
             target: "-".into(),
             version: http::Version::HTTP_11,
+            form: Form::Origin,
             host: None,
             user_agent: None,
             referer: None,
         };
-        self.log(line, page.status, page.body.len(), started, "refused");
+        self.log(generation, line, page.status, page.body.len(), started, "refused");
         conn.set_linger(true);
     }
 
-    async fn write(&self, conn: &mut Conn, wire: &[u8]) -> bool {
-        let written = async {
-            conn.write_all(wire).await?;
-            conn.flush().await
-        };
-        matches!(tokio::time::timeout(self.shard.config.timeouts.write, written).await, Ok(Ok(())))
-    }
-
-    fn log(&self, line: Line, status: StatusCode, bytes: usize, started: Instant, ending: &'static str) {
-        let Some(log) = &self.shard.log else { return };
+    fn log(
+        &self,
+        generation: &Generation,
+        line: Line,
+        status: StatusCode,
+        bytes: usize,
+        started: Instant,
+        ending: &'static str,
+    ) {
+        let Some(log) = &generation.log else { return };
         log.write(Record {
             time: SystemTime::now(),
             client: self.connection.client,
@@ -318,10 +345,24 @@ impl Edge {
     }
 }
 
+fn line(generation: &Generation, head: &Head, bytes: &[u8]) -> Line {
+    // Only the log wants the fields as text of its own.
+    let text =
+        |range: &std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range.clone()]).into_owned().into_boxed_str();
+    let logged = generation.log.is_some();
+    Line {
+        method: head.method.clone(),
+        target: if logged { text(&head.target) } else { Box::default() },
+        version: head.version,
+        form: head.form,
+        host: head.host.clone(),
+        user_agent: head.user_agent.as_ref().filter(|_| logged).map(text),
+        referer: head.referer.as_ref().filter(|_| logged).map(text),
+    }
+}
+
 const TOO_SLOW: Refusal =
     Refusal { status: StatusCode::REQUEST_TIMEOUT, reason: "The request head did not arrive in time." };
-const NO_TUNNEL: Refusal =
-    Refusal { status: StatusCode::METHOD_NOT_ALLOWED, reason: "This listener opens no tunnels." };
 const READ_SIZE: usize = 4096;
 /// Whoever has connected just before a drain began has its first request on the way: a round trip, or two with a loss.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);

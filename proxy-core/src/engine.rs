@@ -1,16 +1,25 @@
-//! The engine: binds, starts the shards, drains, stops.
+//! The engine: binds, starts the shards, takes new configurations, drains, stops.
 
-use std::{io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
 
-use plugin_api::{PluginError, StartCx};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use crate::{
-    Config, Snapshot,
-    access_log::{AccessLog, Writer},
-    listener,
-    metrics::Metrics,
-    shard::{Phase, Shard, Socket},
+    Config, LogConfig, Snapshot, StartError,
+    access_log::{AccessLog, Opened, Writer},
+    admission::Admission,
+    generation::Generation,
+    listeners::{Change, Listeners, Socket},
+    shard::{Orders, Phase, Shard},
 };
 
 /// A running proxy: one thread per shard, each with its own sockets.
@@ -18,12 +27,21 @@ use crate::{
 /// `run` and `cert obtain` both use it. Dropping it stops it at once; [`drain`](Self::drain) lets requests finish.
 pub struct Engine {
     phase: watch::Sender<Phase>,
-    shards: Vec<JoinHandle<u64>>,
-    metrics: Vec<Arc<Metrics>>,
-    addresses: Vec<(Arc<str>, SocketAddr)>,
-    writer: Option<Writer>,
+    shards: Vec<Running>,
+    listeners: Listeners,
+    admission: Arc<Admission>,
+    /// One change at a time; and the writer of the access log, once there is one.
+    writer: Mutex<Option<(AccessLog, Writer)>>,
     /// Plugins' background tasks run here, apart from the shards.
     background: Option<tokio::runtime::Runtime>,
+}
+
+/// An engine that listens and does not serve yet: the moment to give up privileges.
+pub struct Bound {
+    config: Config,
+    listeners: Listeners,
+    change: Change,
+    log: Option<Opened>,
 }
 
 /// How an engine ended.
@@ -35,109 +53,120 @@ pub struct Drained {
     pub unlogged: u64,
 }
 
-/// Why an engine did not start. Nothing is left running.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("listener `{listener}` cannot listen on {address}")]
-    Listen {
-        /// The listener's name.
-        listener: Arc<str>,
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The access log cannot be opened.
-    #[error("cannot open the access log {path}")]
-    Log {
-        /// Its place.
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A thread cannot be started.
-    #[error("cannot start a thread")]
-    Thread {
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A plugin did not start.
-    #[error("plugin `{plugin}` of route `{route}` did not start")]
-    Plugin {
-        /// The plugin's name.
-        plugin: &'static str,
-        /// The route's name.
-        route: Arc<str>,
-        /// What the plugin said.
-        source: PluginError,
-    },
+/// A shard that serves.
+struct Running {
+    thread: JoinHandle<u64>,
+    shard: Arc<Shard>,
+    sockets: mpsc::UnboundedSender<Socket>,
 }
 
-impl StartError {
-    /// What the operator can do about it.
-    pub fn hint(&self) -> Option<String> {
-        if let Self::Log { .. } = self {
-            return Some("its directory must exist and be writable; `[log] access` names it".into());
-        }
-        let Self::Listen { address, source, .. } = self else { return None };
-        match source.kind() {
-            io::ErrorKind::AddrInUse => Some(format!(
-                "another program listens there; `ss -ltnp 'sport = :{}'` shows which",
-                address.port()
-            )),
-            io::ErrorKind::PermissionDenied if address.port() < 1024 => Some(
-                "ports below 1024 need root or CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)".into(),
-            ),
-            io::ErrorKind::PermissionDenied => Some("a transparent listener needs root or CAP_NET_ADMIN".into()),
-            io::ErrorKind::AddrNotAvailable => Some("this machine does not have that address".into()),
-            _ => None,
-        }
-    }
-}
-
-impl Engine {
-    /// Binds every listener, starts every plugin, and serves.
+impl Bound {
+    /// Starts every plugin, and serves.
     ///
     /// Must be called outside any tokio runtime's threads, or within `spawn_blocking`: it waits for plugins to start.
     ///
     /// # Errors
     ///
     /// Nothing serves, and everything that was bound is closed again.
-    pub fn start(config: Config) -> Result<Self, StartError> {
-        let config = Arc::new(config);
-        let (sockets, addresses) = bind(&config)?;
-        let (log, writer) = match &config.log {
-            Some(log) => AccessLog::open(log).map(|(log, writer)| (Some(log), Some(writer))),
-            None => Ok((None, None)),
+    pub fn start(self) -> Result<Engine, StartError> {
+        let Self { config, listeners, change, log } = self;
+        let thread = |source| StartError::Thread { source };
+        let background = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background")
+            .enable_all()
+            .build()
+            .map_err(thread)?;
+        let log = log.map(Opened::start).transpose().map_err(thread)?;
+        let admission = Admission::new(config.max_clients);
+        let shards = config.shards.get();
+        let sender = log.as_ref().map(|(log, _)| log.clone());
+        let generation = Generation::start(config, sender, background.handle())?;
+        let mut engine = Engine {
+            phase: watch::Sender::new(Phase::Serve),
+            shards: Vec::new(),
+            listeners,
+            admission,
+            writer: Mutex::new(log),
+            background: Some(background),
+        };
+        for index in 0..shards {
+            engine.spawn(index, Arc::clone(&generation)).map_err(thread)?;
         }
-        .map_err(|source| {
-            let path = config.log.as_ref().map(|log| log.sink.to_string()).unwrap_or_default();
-            StartError::Log { path, source }
-        })?;
-        let (phase, phases) = watch::channel(Phase::Serve);
-        let background = start_plugins(&config)?;
-        let mut engine =
-            Self { phase, shards: Vec::new(), metrics: Vec::new(), addresses, writer, background: Some(background) };
-        let ports: Vec<_> = engine.addresses.iter().map(|(name, address)| (Arc::clone(name), address.port())).collect();
-        for (index, sockets) in sockets.into_iter().enumerate() {
-            let metrics = Arc::new(Metrics::default());
-            engine.metrics.push(Arc::clone(&metrics));
-            let shard = Shard::new(Arc::clone(&config), metrics, log.clone(), ports.clone(), phases.clone());
-            let thread = spawn(index, shard, sockets).map_err(|source| StartError::Thread { source })?;
-            engine.shards.push(thread);
-        }
+        engine.commit(change);
         Ok(engine)
     }
 
     /// Where it listens: listener names and addresses, with the ports that the system chose.
-    pub fn addresses(&self) -> &[(Arc<str>, SocketAddr)] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.change.addresses()
+    }
+}
+
+impl Engine {
+    /// Opens the listeners and the access log, which may need privileges that serving does not.
+    ///
+    /// # Errors
+    ///
+    /// Everything that was opened is closed again.
+    pub fn bind(config: Config) -> Result<Bound, StartError> {
+        let listeners = Listeners::default();
+        let change = listeners.prepare(&config.listeners, config.shards.get())?;
+        let log = open_log(config.log.as_ref())?;
+        Ok(Bound { config, listeners, change, log })
+    }
+
+    /// Binds and starts.
+    ///
+    /// # Errors
+    ///
+    /// See [`bind`](Self::bind) and [`Bound::start`].
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::bind(config)?.start()
+    }
+
+    /// Takes a new configuration: new listeners are bound, new plugins started, the access log is opened again by its name,
+    /// and then all of it replaces what was there. Requests finish on the generation that they started on; connections stay,
+    /// and their next request is served by the new one. A listener that is gone empties its queue before it closes. The
+    /// number of shards cannot change.
+    ///
+    /// Must be called outside any tokio runtime's threads, or within `spawn_blocking`: it waits for plugins to start.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has changed.
+    pub fn reload(&self, config: Config) -> Result<(), StartError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let background = self.background.as_ref().expect("only the end of the engine takes it");
+        let change = self.listeners.prepare(&config.listeners, self.shards.len())?;
+        let opened = open_log(config.log.as_ref())?;
+        let max_clients = config.max_clients;
+        let has_log = config.log.is_some();
+        if let (None, true) = (&*writer, has_log) {
+            let started = opened.map(Opened::start).transpose().map_err(|source| StartError::Thread { source })?;
+            *writer = started;
+        } else if let (Some((_, writer)), Some(opened)) = (&*writer, opened) {
+            // A later failure leaves it written to by a new name for the same place: no line is lost by that.
+            writer.switch(opened);
+        }
+        let log = writer.as_ref().filter(|_| has_log).map(|(log, _)| log.clone());
+        let generation = Generation::start(config, log, background.handle())?;
+        for running in &self.shards {
+            running.shard.renew(Arc::clone(&generation));
+        }
+        self.admission.set_limit(max_clients);
+        self.commit(change);
+        Ok(())
+    }
+
+    /// Where it listens: listener names and addresses, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.listeners.addresses()
     }
 
     /// The counters of all shards, added up.
     pub fn metrics(&self) -> Snapshot {
-        Snapshot::gather(self.metrics.iter().map(|metrics| &**metrics))
+        Snapshot::gather(self.shards.iter().map(|running| &*running.shard.metrics))
     }
 
     /// Takes no new connections (those that are complete are still accepted), lets requests finish, and returns when
@@ -161,14 +190,45 @@ impl Engine {
         }
     }
 
+    fn spawn(&mut self, index: usize, generation: Arc<Generation>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let shard = Shard::new(generation, Arc::clone(&self.admission), self.phase.subscribe());
+        let (sockets, orders) = mpsc::unbounded_channel();
+        let runs = Arc::clone(&shard);
+        let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            let cut = runtime.block_on(runs.run(Orders { sockets: orders }));
+            // A look-up of a name may hang in the system; it must not hold us.
+            runtime.shutdown_timeout(Duration::ZERO);
+            cut
+        })?;
+        self.shards.push(Running { thread, shard, sockets });
+        Ok(())
+    }
+
+    fn commit(&self, mut change: Change) {
+        for (running, sockets) in self.shards.iter().zip(std::mem::take(&mut change.sockets)) {
+            for socket in sockets {
+                // A shard whose thread is gone serves nobody; the others do.
+                let _ = running.sockets.send(socket);
+            }
+        }
+        self.listeners.commit(change);
+    }
+
     fn join(&mut self) -> Drained {
-        let cut = self.shards.drain(..).map(|shard| shard.join().unwrap_or(0)).sum();
+        let mut cut = 0;
+        for Running { thread, shard, sockets } in self.shards.drain(..) {
+            cut += thread.join().unwrap_or(0);
+            // Generations hold the access log's sender.
+            drop((shard, sockets));
+        }
         if let Some(background) = self.background.take() {
             // Not waited for: an engine may be dropped where blocking is not allowed, and the tasks end with their plugins.
             background.shutdown_background();
         }
         let mut unlogged = 0;
-        if let Some(writer) = self.writer.take() {
+        if let Some((log, mut writer)) = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(log);
             writer.finish(LOG_TIME);
             unlogged = writer.lost();
         }
@@ -183,59 +243,10 @@ impl Drop for Engine {
     }
 }
 
-type ShardSockets = Vec<Vec<Socket>>;
-type Addresses = Vec<(Arc<str>, SocketAddr)>;
-
-/// Binds every address for every shard.
-fn bind(config: &Config) -> Result<(ShardSockets, Addresses), StartError> {
-    let mut shards: ShardSockets = (0..config.shards.get()).map(|_| Vec::new()).collect();
-    let mut addresses = Addresses::new();
-    for listener in &config.listeners {
-        let listener = Arc::new(listener.clone());
-        for &address in &listener.addresses {
-            let failed = |source| StartError::Listen { listener: Arc::clone(&listener.name), address, source };
-            let bound = listener::bind(&listener, address, config.shards.get()).map_err(failed)?;
-            addresses.push((Arc::clone(&listener.name), bound.address));
-            for (shard, socket) in shards.iter_mut().zip(bound.sockets) {
-                shard.push(Socket { listener: Arc::clone(&listener), socket });
-            }
-        }
-    }
-    Ok((shards, addresses))
-}
-
-/// Starts every plugin once, on a runtime of its own.
-fn start_plugins(config: &Config) -> Result<tokio::runtime::Runtime, StartError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("background")
-        .enable_all()
-        .build()
-        .map_err(|source| StartError::Thread { source })?;
-    let handle = runtime.handle().clone();
-    let cx = StartCx::new(move |task| {
-        handle.spawn(task);
-    });
-    for route in &config.routes {
-        for link in route.chain.links() {
-            runtime.block_on(link.start(&cx)).map_err(|source| StartError::Plugin {
-                plugin: link.name(),
-                route: Arc::clone(route.chain.name()),
-                source,
-            })?;
-        }
-    }
-    Ok(runtime)
-}
-
-fn spawn(index: usize, shard: Arc<Shard>, sockets: Vec<Socket>) -> io::Result<JoinHandle<u64>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-        let cut = runtime.block_on(shard.run(sockets));
-        // A look-up of a name may hang in the system; it must not hold us.
-        runtime.shutdown_timeout(Duration::ZERO);
-        cut
-    })
+fn open_log(config: Option<&LogConfig>) -> Result<Option<Opened>, StartError> {
+    let Some(config) = config else { return Ok(None) };
+    let failed = |source| StartError::Log { path: config.sink.to_string(), source };
+    AccessLog::open(config).map(Some).map_err(failed)
 }
 
 /// How long the last lines of the access log may take.

@@ -6,14 +6,16 @@ use std::{
 };
 
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
-use plugin_api::{Chain, Connection, Ending, Outcome, Request, chain::Run};
+use plugin_api::{Chain, Connection, Ending, Form, Outcome, Request, chain::Run};
 
-use crate::{access_log::Record, answer::Answer, conn::Watch, metrics::Metric, shard::Shard, upstream::Attempts};
+use crate::{
+    access_log::Record, answer::Answer, conn::Watch, generation::Generation, metrics::Metric, shard::Shard,
+    upstream::Attempts,
+};
 
 /// A request in flight. Dropping it ends it: it is counted and logged exactly once, whatever happened.
 pub(crate) struct Flight {
-    pub(crate) shard: Arc<Shard>,
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) origin: Origin,
     pub(crate) line: Line,
     pub(crate) run: Run,
     pub(crate) attempts: Option<Attempts>,
@@ -27,11 +29,21 @@ pub(crate) struct Flight {
     ended: bool,
 }
 
+/// Where a request comes from: the shard and its connection, and the generation that it belongs to.
+pub(crate) struct Origin {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) connection: Arc<Connection>,
+    /// The port that the listener is bound to.
+    pub(crate) port: u16,
+}
+
 /// The request line and the few fields that logs and routes need.
 pub(crate) struct Line {
     pub(crate) method: Method,
     pub(crate) target: Box<str>,
     pub(crate) version: Version,
+    pub(crate) form: Form,
     pub(crate) host: Option<Box<str>>,
     pub(crate) user_agent: Option<Box<str>>,
     pub(crate) referer: Option<Box<str>>,
@@ -72,11 +84,10 @@ pub(crate) enum Reuse {
 }
 
 impl Flight {
-    pub(crate) fn new(shard: Arc<Shard>, connection: Arc<Connection>, chain: Arc<Chain>, line: Line) -> Self {
-        shard.metrics.count(Metric::Requests);
+    pub(crate) fn new(origin: Origin, chain: Arc<Chain>, line: Line) -> Self {
+        origin.shard.metrics.count(Metric::Requests);
         Self {
-            shard,
-            connection,
+            origin,
             line,
             run: Run::new(chain),
             attempts: None,
@@ -104,7 +115,7 @@ impl Flight {
 
     /// Replaces whatever was to be answered by the page of `status`, past all hooks, because a plugin is broken.
     pub(crate) fn broken(&mut self, broken: &plugin_api::chain::Broken) {
-        self.shard.metrics.count(Metric::BrokenHooks);
+        self.origin.shard.metrics.count(Metric::BrokenHooks);
         let source: &dyn std::error::Error = &broken.source;
         tracing::error!(
             target: "lockgate::chain",
@@ -129,14 +140,14 @@ impl Flight {
         let duration = self.progress.started.elapsed();
         self.count();
         self.run_log_hooks(duration);
-        let shard = Arc::clone(&self.shard);
-        if let Some(log) = &shard.log {
+        let generation = Arc::clone(&self.origin.generation);
+        if let Some(log) = &generation.log {
             log.write(self.record(duration));
         }
     }
 
     fn count(&self) {
-        let metrics = &self.shard.metrics;
+        let metrics = &self.origin.shard.metrics;
         metrics.add(Metric::ResponseBytes, self.progress.sent);
         match self.progress.status {
             Some(status) if status.is_server_error() => metrics.count(Metric::ServerErrors),
@@ -158,9 +169,10 @@ impl Flight {
             version: self.line.version,
             headers: &kept.headers,
             host: self.line.host.as_deref(),
+            form: self.line.form,
         };
-        for broken in self.run.log(request, &self.connection, &outcome) {
-            self.shard.metrics.count(Metric::BrokenHooks);
+        for broken in self.run.log(request, &self.origin.connection, &outcome) {
+            self.origin.shard.metrics.count(Metric::BrokenHooks);
             let source: &dyn std::error::Error = &broken.source;
             tracing::error!(target: "lockgate::chain", plugin = broken.plugin, error = source, "a log hook is broken");
         }
@@ -169,8 +181,8 @@ impl Flight {
     fn record(&mut self, duration: Duration) -> Record {
         Record {
             time: SystemTime::now(),
-            client: self.connection.client,
-            listener: Arc::clone(&self.connection.listener),
+            client: self.origin.connection.client,
+            listener: Arc::clone(&self.origin.connection.listener),
             route: Some(Arc::clone(self.run.chain().name())),
             method: self.line.method.clone(),
             host: self.line.host.take(),

@@ -8,6 +8,7 @@ mod host;
 use std::{mem::MaybeUninit, ops::Range};
 
 use http::{Method, StatusCode, Version};
+use plugin_api::{Form, Scheme};
 
 use self::host::Authority;
 use crate::HeadLimits;
@@ -29,6 +30,7 @@ pub(crate) struct Head {
     pub(crate) upgrade: bool,
     pub(crate) user_agent: Option<Range<usize>>,
     pub(crate) referer: Option<Range<usize>>,
+    pub(crate) form: Form,
     /// For an absolute-form target: the authority, which takes the place of `Host` (RFC 9112 §3.2.2), and the rest.
     absolute: Option<Absolute>,
 }
@@ -149,6 +151,7 @@ impl Head {
         Ok(Self {
             absolute: parts.authority.zip(parts.rest).map(|(authority, rest)| Absolute { authority, rest }),
             path: parts.path,
+            form: parts.form,
             host: authority.map(|authority| authority.host),
             user_agent: fields.user_agent,
             referer: fields.referer,
@@ -195,6 +198,7 @@ struct Target {
     /// Path and query; CONNECT has none.
     rest: Option<Range<usize>>,
     path: Range<usize>,
+    form: Form,
 }
 
 impl Target {
@@ -208,13 +212,15 @@ impl Target {
             if authority.port.is_none_or(|port| port == 0) {
                 return Err(bad("CONNECT needs a host and a port."));
             }
-            return Ok(Self { path: target.end..target.end, authority: Some(target), rest: None });
+            let path = target.end..target.end;
+            return Ok(Self { path, authority: Some(target), rest: None, form: Form::Authority });
         }
-        let scheme = [&b"http://"[..], b"https://"]
+        let scheme = [(&b"http://"[..], Scheme::Http), (b"https://", Scheme::Https)]
             .into_iter()
-            .find(|scheme| text.len() > scheme.len() && text[..scheme.len()].eq_ignore_ascii_case(scheme));
+            .find(|(scheme, _)| text.len() > scheme.len() && text[..scheme.len()].eq_ignore_ascii_case(scheme));
+        let form = scheme.map_or(Form::Origin, |(_, scheme)| Form::Absolute(scheme));
         let (authority, rest) = match scheme {
-            Some(scheme) => {
+            Some((scheme, _)) => {
                 let start = target.start + scheme.len();
                 let length = text[scheme.len()..].iter().position(|byte| b"/?\\".contains(byte));
                 let end = length.map_or(target.end, |length| start + length);
@@ -237,7 +243,7 @@ impl Target {
             Some(authority) if path.is_empty() => authority.start - 1..authority.start,
             _ => path,
         };
-        Ok(Self { authority, rest: Some(rest), path })
+        Ok(Self { authority, rest: Some(rest), path, form })
     }
 }
 

@@ -4,26 +4,34 @@
 //! told in ARCHITECTURE.md.
 
 mod access_log;
+mod admission;
 mod answer;
-mod cidr;
 mod config;
 mod conn;
+mod connect;
+mod dial;
 mod edge;
 mod engine;
 mod flight;
 mod forwarded;
+mod generation;
 mod head;
 mod listener;
+mod listeners;
 mod metrics;
+mod narrative;
 mod relay;
 mod resolver;
 mod route;
 mod shard;
+mod start_error;
+mod tunnel;
 mod upstream;
 
 pub use access_log::{Format, LogConfig, Sink};
-pub use cidr::{Cidr, CidrError};
 pub use config::{ClientTimeouts, Config, HeadLimits, Listener};
-pub use engine::{Drained, Engine, StartError};
+pub use engine::{Bound, Drained, Engine};
 pub use metrics::{Metric, Snapshot};
+pub use plugin_api::{Cidr, CidrError};
 pub use route::{HostPattern, HostPatternError, Route};
+pub use start_error::StartError;

@@ -12,11 +12,13 @@ pub(crate) struct Bound {
     pub(crate) sockets: Vec<std::net::TcpListener>,
 }
 
-/// Binds `address` for `shards` shards.
-pub(crate) fn bind(listener: &Listener, address: SocketAddr, shards: usize) -> io::Result<Bound> {
+/// Binds `address` for `shards` shards. With a `neighbour`, a socket of our own on the same port, another program there is not
+/// noticed by the address in use: the kernel refuses to share with other users only.
+pub(crate) fn bind(listener: &Listener, address: SocketAddr, shards: usize, neighbour: bool) -> io::Result<Bound> {
     // With SO_REUSEPORT a second process could share a port unnoticed. A socket without it is refused when anybody
     // listens there, so it goes first; it also chooses the port when that is 0.
-    let probe = socket(listener, address, Sharing::Alone)?;
+    let sharing = if neighbour { Sharing::WithShards } else { Sharing::Alone };
+    let probe = socket(listener, address, sharing)?;
     let address = local_address(&probe)?;
     drop(probe);
     let sockets = (0..shards)
@@ -79,12 +81,12 @@ mod tests {
     fn every_shard_gets_a_socket_on_one_port_and_a_second_owner_is_refused() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let listener = Listener::new("a", vec![any]);
-        let bound = bind(&listener, any, 3).unwrap();
+        let bound = bind(&listener, any, 3, false).unwrap();
         assert_ne!(bound.address.port(), 0);
         for socket in &bound.sockets {
             assert_eq!(socket.local_addr().unwrap(), bound.address);
         }
-        let again = bind(&listener, bound.address, 1).err().map(|error| error.kind());
+        let again = bind(&listener, bound.address, 1, false).err().map(|error| error.kind());
         assert_eq!(again, Some(io::ErrorKind::AddrInUse));
     }
 }

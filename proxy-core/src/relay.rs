@@ -2,6 +2,7 @@
 
 mod heads;
 mod reply;
+mod turn;
 
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
@@ -12,22 +13,25 @@ use pingora::{
     Error, ErrorType,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
+    protocols::Digest,
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
 };
-use plugin_api::{Body, Ending, FallThrough, Request, chain::Decision};
+use plugin_api::{Body, Ending, FallThrough, Request};
 
 use self::{
     heads::{Incoming, Outgoing},
     reply::{classify, head_is_out, reply, write},
+    turn::{Turn, decide},
 };
 use crate::{
     answer::Answer,
-    flight::{Flight, Reply, Reuse},
+    flight::{Flight, Line, Reply, Reuse},
     forwarded,
     metrics::Metric,
+    narrative,
     shard::Shard,
-    upstream::{Attempts, Failure},
+    upstream::Failure,
 };
 
 tokio::task_local! {
@@ -62,7 +66,7 @@ impl ProxyHttp for Relay {
             // Without the edge's decision there is no route, and never a default one.
             return Err(Error::explain(ErrorType::InternalError, "a request came past the edge"));
         };
-        let timeouts = &self.shard.config.timeouts;
+        let timeouts = flight.origin.generation.timeouts;
         session.set_read_timeout(Some(timeouts.read));
         session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN_TIME));
@@ -91,8 +95,8 @@ impl ProxyHttp for Relay {
         if !flight.run.chain().sees_request_bodies() || session.was_upgraded() {
             return Ok(());
         }
-        let request = view(session.req_header(), flight.line.host.as_deref());
-        match flight.run.request_body(request, &flight.connection, Body::new(body, end_of_stream)).await {
+        let request = view(session.req_header(), &flight.line);
+        match flight.run.request_body(request, &flight.origin.connection, Body::new(body, end_of_stream)).await {
             Ok(None) => return Ok(()),
             Ok(Some(response)) => flight.reply = Some(Reply::Hooked((*response).into())),
             Err(broken) => flight.broken(&broken),
@@ -102,18 +106,20 @@ impl ProxyHttp for Relay {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
         let Some(flight) = ctx else { return Err(refusal()) };
-        let own_port = flight.shard.port_of(&flight.connection);
+        let own_port = flight.origin.port;
         loop {
             let Some(attempts) = &mut flight.attempts else { return Err(refusal()) };
             if !attempts.declined
-                && let Some(to) = attempts.next(&flight.shard.resolver, &flight.connection, own_port).await
+                && let Some(to) =
+                    attempts.next(&flight.origin.shard.resolver, &flight.origin.connection, own_port).await
             {
                 let host = flight.line.host.as_deref();
-                let Some(peer) = attempts.http_peer(&to, &flight.connection, host, flight.watch.is_some()) else {
+                let Some(peer) = attempts.http_peer(&to, &flight.origin.connection, host, flight.watch.is_some())
+                else {
                     attempts.failure = Some(Failure::Connect);
                     continue;
                 };
-                if flight.shard.log.is_some() {
+                if flight.origin.generation.log.is_some() {
                     flight.progress.upstream = Some(to.to_string().into());
                 }
                 return Ok(Box::new(peer));
@@ -121,7 +127,8 @@ impl ProxyHttp for Relay {
             if attempts.peer().settings().fall_through == FallThrough::Never {
                 let failure = attempts.failure.unwrap_or(Failure::Connect);
                 flight.progress.ending = Ending::Upstream;
-                flight.reply = Some(Reply::Hooked(failure.answer()));
+                let status = attempts.peer().settings().unreachable_status;
+                flight.reply = Some(Reply::Hooked(failure.answer(status)));
                 return Err(refusal());
             }
             // The peer could not answer, and its plugin said that the chain goes on then.
@@ -143,11 +150,32 @@ impl ProxyHttp for Relay {
         tracing::debug!(target: "lockgate::upstream", %peer, %error, "cannot connect");
         if let Some(attempts) = ctx.as_mut().and_then(|flight| flight.attempts.as_mut()) {
             let timed_out = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
-            attempts.failure = Some(if timed_out { Failure::ConnectTimeout } else { Failure::Connect });
+            attempts.failure = Some(match error.etype() {
+                _ if timed_out => Failure::ConnectTimeout,
+                ErrorType::ConnectProxyFailure => Failure::Parent,
+                _ => Failure::Connect,
+            });
             // Asks pingora to call `upstream_peer` again, which knows whether there is another address.
             error.set_retry(true);
         }
         error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        if let Some(flight) = ctx
+            && !reused
+        {
+            narrative::established(flight.line.host.as_deref().unwrap_or_default(), fd);
+        }
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -157,13 +185,19 @@ impl ProxyHttp for Relay {
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let Some(flight) = ctx else { return Err(refusal()) };
-        let request = view(session.req_header(), flight.line.host.as_deref());
+        let request = view(session.req_header(), &flight.line);
         let host = request.headers.get(header::HOST);
         let mut head = Outgoing(head);
-        forwarded::set(&mut head, &flight.connection, host, &self.shard.config.trusted_proxies);
-        if let Err(broken) = flight.run.upstream_request(request, &flight.connection, &mut head).await {
+        if flight.attempts.as_ref().is_none_or(|attempts| attempts.peer().settings().forwarded) {
+            let trusted = &flight.origin.generation.trusted_proxies;
+            forwarded::set(&mut head, &flight.origin.connection, host, trusted);
+        }
+        if let Err(broken) = flight.run.upstream_request(request, &flight.origin.connection, &mut head).await {
             flight.broken(&broken);
             return Err(refusal());
+        }
+        if let Some(attempts) = &flight.attempts {
+            heads::for_parent(&mut head, attempts);
         }
         if let (Some(watch), Some(attempts)) = (&flight.watch, &flight.attempts) {
             watch.allow(Some(attempts.peer().settings().timeouts.read));
@@ -204,8 +238,8 @@ impl ProxyHttp for Relay {
             // A 1.0 client knows no chunks: without length and coding, the end of the connection ends the body.
             head.remove_header(&header::TRANSFER_ENCODING);
         }
-        let request = view(session.req_header(), flight.line.host.as_deref());
-        if let Err(broken) = flight.run.response(request, &flight.connection, &mut Incoming(head)).await {
+        let request = view(session.req_header(), &flight.line);
+        if let Err(broken) = flight.run.response(request, &flight.origin.connection, &mut Incoming(head)).await {
             flight.broken(&broken);
             return Err(refusal());
         }
@@ -218,7 +252,7 @@ impl ProxyHttp for Relay {
         } else if let Some(watch) = &flight.watch {
             watch.allow(None);
         }
-        if flight.shard.is_draining() {
+        if flight.origin.shard.is_draining() {
             session.set_keepalive(None);
         }
         Ok(())
@@ -233,9 +267,9 @@ impl ProxyHttp for Relay {
     ) -> pingora::Result<Option<Duration>> {
         let Some(flight) = ctx else { return Ok(None) };
         if flight.run.chain().sees_response_bodies() && !session.was_upgraded() {
-            let request = view(session.req_header(), flight.line.host.as_deref());
+            let request = view(session.req_header(), &flight.line);
             let body = Body::new(body, end_of_stream);
-            if let Err(broken) = flight.run.response_body(request, &flight.connection, body) {
+            if let Err(broken) = flight.run.response_body(request, &flight.origin.connection, body) {
                 flight.broken(&broken);
                 return Err(refusal());
             }
@@ -313,44 +347,15 @@ impl ProxyHttp for Relay {
     }
 }
 
-enum Turn {
-    /// A peer is named: `flight.attempts`.
-    Upstream,
-    /// An answer is settled: `flight.reply`.
-    Reply,
-}
-
-/// Lets the chain decide, from where it stands.
-async fn decide(head: &RequestHeader, flight: &mut Flight) -> Turn {
-    let request = view(head, flight.line.host.as_deref());
-    let answer = match flight.run.request(request, &flight.connection).await {
-        Ok(Decision::Upstream { peer, .. }) => {
-            flight.attempts = Some(Attempts::new(peer));
-            return Turn::Upstream;
-        }
-        Ok(Decision::Respond { response, .. }) => (*response).into(),
-        Ok(Decision::Tunnel { by, .. }) => {
-            tracing::error!(target: "lockgate::chain", plugin = by, "a tunnel was asked for a request that is not CONNECT");
-            Answer::page(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "This proxy is configured to tunnel what cannot be tunnelled.",
-            )
-        }
-        Ok(Decision::Exhausted) => {
-            tracing::error!(target: "lockgate::chain", route = &**flight.run.chain().name(), "no plugin of the chain ended the request");
-            Answer::page(StatusCode::INTERNAL_SERVER_ERROR, "No part of this proxy took the request.")
-        }
-        Err(broken) => {
-            flight.broken(&broken);
-            return Turn::Reply;
-        }
-    };
-    flight.reply = Some(Reply::Hooked(answer));
-    Turn::Reply
-}
-
-fn view<'a>(head: &'a RequestHeader, host: Option<&'a str>) -> Request<'a> {
-    Request { method: &head.method, uri: &head.uri, version: head.version, headers: &head.headers, host }
+fn view<'a>(head: &'a RequestHeader, line: &'a Line) -> Request<'a> {
+    Request {
+        method: &head.method,
+        uri: &head.uri,
+        version: head.version,
+        headers: &head.headers,
+        host: line.host.as_deref(),
+        form: line.form,
+    }
 }
 
 /// Makes pingora stop and ask `fail_to_proxy`, where the settled answer is written.

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use pingora::{
     proxy::{HttpProxy, http_proxy},
     server::configuration::ServerConf,
@@ -9,30 +10,37 @@ use pingora::{
 use plugin_api::Connection;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
     time::Instant,
 };
 
 use crate::{
-    Config, Listener,
-    access_log::AccessLog,
+    admission::{Admission, Permit},
     edge::Edge,
+    generation::Generation,
     listener,
+    listeners::{Slot, Socket},
     metrics::{Metric, Metrics},
+    narrative,
     relay::Relay,
     resolver::Resolver,
 };
 
 /// What the requests of one shard share.
 pub(crate) struct Shard {
-    pub(crate) config: Arc<Config>,
+    generation: ArcSwap<Generation>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) log: Option<AccessLog>,
     pub(crate) resolver: Resolver,
-    /// Names and ports of the listeners, to notice a request that would be passed on to ourselves.
-    pub(crate) ports: Vec<(Arc<str>, u16)>,
+    admission: Arc<Admission>,
     phase: watch::Receiver<Phase>,
     idle: Notify,
+}
+
+/// What the engine tells a running shard.
+pub(crate) struct Orders {
+    /// Sockets to accept from.
+    pub(crate) sockets: mpsc::UnboundedReceiver<Socket>,
 }
 
 /// What the engine wants of its shards.
@@ -46,21 +54,30 @@ pub(crate) enum Phase {
     Stop,
 }
 
-/// A socket of this shard, with what it belongs to.
-pub(crate) struct Socket {
-    pub(crate) listener: Arc<Listener>,
-    pub(crate) socket: std::net::TcpListener,
-}
-
 impl Shard {
     pub(crate) fn new(
-        config: Arc<Config>,
-        metrics: Arc<Metrics>,
-        log: Option<AccessLog>,
-        ports: Vec<(Arc<str>, u16)>,
+        generation: Arc<Generation>,
+        admission: Arc<Admission>,
         phase: watch::Receiver<Phase>,
     ) -> Arc<Self> {
-        Arc::new(Self { config, metrics, log, resolver: Resolver::default(), ports, phase, idle: Notify::new() })
+        Arc::new(Self {
+            generation: ArcSwap::from(generation),
+            metrics: Arc::new(Metrics::default()),
+            resolver: Resolver::default(),
+            admission,
+            phase,
+            idle: Notify::new(),
+        })
+    }
+
+    /// The generation that requests which start now belong to.
+    pub(crate) fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
+    }
+
+    /// Replaces the generation.
+    pub(crate) fn renew(&self, generation: Arc<Generation>) {
+        self.generation.store(generation);
     }
 
     /// Whether connections are to be closed after the request in flight.
@@ -75,42 +92,29 @@ impl Shard {
         let _ = phase.wait_for(|phase| *phase != Phase::Serve).await;
     }
 
-    /// The port that the listener of this connection is bound to.
-    pub(crate) fn port_of(&self, connection: &Connection) -> u16 {
-        let bound = self.ports.iter().find(|(name, port)| {
-            *name == connection.listener && (self.ports.len() == 1 || *port == connection.local.port())
-        });
-        bound.map_or(0, |(_, port)| *port)
-    }
-
     fn open_connections(&self) -> u64 {
         self.metrics.open(Metric::Accepted, Metric::Closed)
     }
 
     /// Serves until the engine says otherwise and, when it drains, until every connection has ended. Returns the number
     /// of connections that were cut.
-    pub(crate) async fn run(self: Arc<Self>, sockets: Vec<Socket>) -> u64 {
+    pub(crate) async fn run(self: Arc<Self>, mut orders: Orders) -> u64 {
         let proxy = Arc::new(http_proxy(&Arc::new(pingora_conf()), Relay::new(Arc::clone(&self))));
-        let accepting: Vec<_> = sockets
-            .into_iter()
-            .filter_map(|socket| {
-                let listener = socket.listener;
-                match TcpListener::from_std(socket.socket) {
-                    Ok(socket) => Some(tokio::spawn(accept(Arc::clone(&self), Arc::clone(&proxy), listener, socket))),
-                    Err(error) => {
-                        tracing::error!(target: "lockgate::listener", %error, listener = &*listener.name, "cannot listen");
-                        None
-                    }
-                }
-            })
-            .collect();
+        let mut accepting = JoinSet::new();
         let mut phase = self.phase.clone();
-        let wanted = phase.wait_for(|phase| *phase != Phase::Serve).await.map_or(Phase::Stop, |phase| *phase);
+        let wanted = loop {
+            tokio::select! {
+                biased;
+                Some(socket) = orders.sockets.recv() => self.listen(&proxy, socket, &mut accepting),
+                Some(_) = accepting.join_next() => {}
+                wanted = phase.wait_for(|phase| *phase != Phase::Serve) => {
+                    break wanted.map_or(Phase::Stop, |phase| *phase);
+                }
+            }
+        };
         if let Phase::Drain(deadline) = wanted {
             let finished = async {
-                for task in accepting {
-                    let _ = task.await;
-                }
+                while accepting.join_next().await.is_some() {}
                 self.drained().await;
             };
             tokio::select! {
@@ -119,6 +123,18 @@ impl Shard {
             }
         }
         self.open_connections()
+    }
+
+    fn listen(self: &Arc<Self>, proxy: &Arc<HttpProxy<Relay>>, socket: Socket, accepting: &mut JoinSet<()>) {
+        let Socket { slot, socket } = socket;
+        match TcpListener::from_std(socket) {
+            Ok(socket) => {
+                accepting.spawn(accept(Arc::clone(self), Arc::clone(proxy), slot, socket));
+            }
+            Err(error) => {
+                tracing::error!(target: "lockgate::listener", %error, address = %slot.address, "cannot listen");
+            }
+        }
     }
 
     async fn drained(&self) {
@@ -132,25 +148,35 @@ impl Shard {
     }
 }
 
-/// Accepts until the shard drains, then empties the queue: a connection that is complete must not be reset.
-async fn accept(shard: Arc<Shard>, proxy: Arc<HttpProxy<Relay>>, listener: Arc<Listener>, socket: TcpListener) {
-    let grace = async {
-        shard.draining().await;
-        tokio::time::sleep(listener.accept_grace).await;
+/// Accepts until the shard drains or the address is no longer wanted, then empties the queue: a connection that is complete
+/// must not be reset.
+async fn accept(shard: Arc<Shard>, proxy: Arc<HttpProxy<Relay>>, slot: Arc<Slot>, socket: TcpListener) {
+    let end = async {
+        tokio::select! {
+            () = shard.draining() => tokio::time::sleep(slot.listener.load().accept_grace).await,
+            () = slot.closing() => {}
+        }
     };
-    tokio::pin!(grace);
+    tokio::pin!(end);
     loop {
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            () = &mut grace => return,
+            () = &mut end => return,
         };
         match accepted {
-            Ok((stream, client)) => admit(&shard, &proxy, &listener, stream, client),
+            Ok((stream, client)) => {
+                let permit = match shard.admission.try_enter() {
+                    Some(permit) => permit,
+                    // The others wait in the kernel's queue; this one waits here.
+                    None => shard.admission.enter().await,
+                };
+                admit(&shard, &proxy, &slot, stream, client, permit);
+            }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory. Waiting lets connections end; returning would stop the service.
-                tracing::error!(target: "lockgate::listener", %error, listener = &*listener.name, "cannot accept");
+                tracing::error!(target: "lockgate::listener", %error, address = %slot.address, "cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -165,20 +191,23 @@ fn is_about_one_connection(error: &std::io::Error) -> bool {
 fn admit(
     shard: &Arc<Shard>,
     proxy: &Arc<HttpProxy<Relay>>,
-    listener: &Arc<Listener>,
+    slot: &Arc<Slot>,
     stream: TcpStream,
     client: SocketAddr,
+    permit: Permit,
 ) {
     // Without Nagle's algorithm: pieces are gathered before they are written.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
+    let listener = slot.listener.load_full();
     let mut connection = Connection::new(client, Arc::clone(&listener.name), local);
     if listener.redirected {
         connection.original_destination = listener::original_destination(&stream).unwrap_or(local);
     }
+    narrative::connected(&stream, client);
     shard.metrics.count(Metric::Accepted);
-    let open = Open(Arc::clone(shard));
-    let edge = Edge::new(Arc::clone(shard), Arc::clone(proxy), Arc::clone(listener), Arc::new(connection));
+    let open = Open { shard: Arc::clone(shard), _permit: permit };
+    let edge = Edge::new(Arc::clone(shard), Arc::clone(proxy), listener, Arc::new(connection), slot.address.port());
     tokio::spawn(async move {
         edge.serve(stream).await;
         drop(open);
@@ -186,12 +215,15 @@ fn admit(
 }
 
 /// Counts a connection as open until it is dropped.
-struct Open(Arc<Shard>);
+struct Open {
+    shard: Arc<Shard>,
+    _permit: Permit,
+}
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.metrics.count(Metric::Closed);
-        self.0.idle.notify_one();
+        self.shard.metrics.count(Metric::Closed);
+        self.shard.idle.notify_one();
     }
 }
 

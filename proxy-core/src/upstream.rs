@@ -1,6 +1,7 @@
 //! Which address of a peer is tried next, and what pingora is told about it.
 
 use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -9,11 +10,12 @@ use std::{
 
 use http::StatusCode;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
-use plugin_api::{Address, Bind, Connection, Peer};
+use plugin_api::{Address, Bind, Connection, ParentKind, Peer};
 
 use crate::{
     answer::Answer,
-    resolver::{ResolveError, Resolver},
+    dial::{self, Handshake, ThroughParent, is_public},
+    resolver::Resolver,
 };
 
 /// The attempts of one request at one peer.
@@ -25,6 +27,8 @@ pub(crate) struct Attempts {
     resolved: Vec<IpAddr>,
     port: u16,
     current: Option<Destination>,
+    /// What the proxy on the way is asked for.
+    beyond: Option<Handshake>,
     /// Whether the current destination is to be tried again.
     again: bool,
     /// Whether a request was already repeated on a fresh connection.
@@ -54,6 +58,10 @@ pub(crate) enum Failure {
     ResolveTimeout,
     /// It would be ourselves.
     Loop,
+    /// It has an address that is not public, and only public ones are allowed.
+    NotPublic,
+    /// The proxy on the way did not connect it.
+    Parent,
 }
 
 impl Attempts {
@@ -64,6 +72,7 @@ impl Attempts {
             resolved: Vec::new(),
             port: 0,
             current: None,
+            beyond: None,
             again: false,
             repeated: false,
             declined: false,
@@ -92,39 +101,71 @@ impl Attempts {
             return self.current.clone();
         }
         loop {
-            if let Some(ip) = self.resolved.pop() {
-                self.current = Some(Destination::Inet(SocketAddr::new(ip, self.port)));
-                return self.current.clone();
+            let next = self.candidate(resolver, connection, own_port).await?;
+            if let Destination::Inet(to) = next {
+                if self.peer.settings().public_only && self.beyond.is_none() && !is_public(to.ip()) {
+                    self.failure = Some(Failure::NotPublic);
+                    continue;
+                }
+                if dial::is_ourselves(to, own_port, connection) {
+                    self.failure = Some(Failure::Loop);
+                    continue;
+                }
             }
-            let address = self.peer.addresses().nth(self.taken)?.clone();
+            self.current = Some(next);
+            return self.current.clone();
+        }
+    }
+
+    async fn candidate(&mut self, resolver: &Resolver, connection: &Connection, own_port: u16) -> Option<Destination> {
+        loop {
+            if let Some(ip) = self.resolved.pop() {
+                return Some(Destination::Inet(SocketAddr::new(ip, self.port)));
+            }
+            let mut address = self.peer.addresses().nth(self.taken)?.clone();
             self.taken += 1;
-            self.current = match address {
-                Address::Socket(address) => Some(Destination::Inet(address)),
-                Address::Unix(path) => Some(Destination::Unix(path.into())),
+            let settings = self.peer.settings();
+            if let Some(parent) = &settings.parent {
+                if let (true, Address::Socket(address)) = (settings.public_only, &address)
+                    && !is_public(address.ip())
+                {
+                    self.failure = Some(Failure::NotPublic);
+                    continue;
+                }
+                self.beyond = Handshake::new(parent, &address);
+                address = parent.address.clone();
+            }
+            match address {
+                Address::Socket(address) => return Some(Destination::Inet(address)),
+                Address::Unix(path) => return Some(Destination::Unix(path.into())),
                 Address::OriginalDestination if connection.original_destination.port() == own_port => {
                     // Nobody redirected this connection: we would connect to ourselves for ever.
                     self.failure = Some(Failure::Loop);
                     continue;
                 }
-                Address::OriginalDestination => Some(Destination::Inet(connection.original_destination)),
+                Address::OriginalDestination => return Some(Destination::Inet(connection.original_destination)),
                 Address::Host { name, port } => {
                     self.port = port;
                     match resolver.resolve(&name).await {
                         Ok(addresses) => self.resolved = addresses.iter().rev().copied().collect(),
-                        Err(error) => self.note_unresolved(&name, &error),
+                        Err(error) => self.failure = Some(dial::unresolved(&name, &error)),
                     }
-                    continue;
                 }
-            };
-            return self.current.clone();
+            }
         }
     }
 
-    fn note_unresolved(&mut self, name: &str, error: &ResolveError) {
-        let source: &dyn std::error::Error = error;
-        tracing::warn!(target: "lockgate::upstream", name, error = source, "an upstream name does not resolve");
-        self.failure =
-            Some(if matches!(error, ResolveError::TimedOut) { Failure::ResolveTimeout } else { Failure::Resolve });
+    /// The handshake with a proxy on the way, unless plain requests are simply passed to it.
+    fn handshake(&self) -> Option<&Handshake> {
+        let settings = self.peer.settings();
+        let is_plain_http =
+            settings.tls.is_none() && settings.parent.as_ref().is_some_and(|parent| parent.kind == ParentKind::Http);
+        self.beyond.as_ref().filter(|_| !is_plain_http)
+    }
+
+    /// The authority that goes before the path for a proxy on the way that takes plain requests.
+    pub(crate) fn absolute_authority(&self) -> Option<String> {
+        self.beyond.as_ref().filter(|_| self.handshake().is_none()).map(Handshake::authority)
     }
 
     /// What pingora needs to connect to `destination`. `None` when the path of a socket cannot be used.
@@ -136,6 +177,7 @@ impl Attempts {
         upgrade: bool,
     ) -> Option<HttpPeer> {
         let settings = self.peer.settings();
+        let handshake = self.handshake();
         let (tls, server_name) = match &settings.tls {
             Some(tls) => (true, tls.server_name.as_deref().or(host).unwrap_or_default().to_owned()),
             None => (false, String::new()),
@@ -145,6 +187,17 @@ impl Attempts {
             Destination::Unix(path) => HttpPeer::new_uds(path.to_str()?, tls, server_name).ok()?,
         };
         peer.group_key = self.peer.pool_key();
+        if let Some(handshake) = handshake {
+            // Such a connection leads to one host for good.
+            let mut hasher = DefaultHasher::new();
+            (peer.group_key, handshake.authority()).hash(&mut hasher);
+            peer.group_key = hasher.finish();
+            peer.options.custom_l4 = Some(Arc::new(ThroughParent {
+                handshake: handshake.clone(),
+                source: source_towards(&settings.bind, connection, destination),
+                timeout: settings.timeouts.connect,
+            }));
+        }
         set_options(&mut peer.options, &self.peer, upgrade);
         set_bind(&mut peer, &settings.bind, connection, destination);
         Some(peer)
@@ -174,13 +227,7 @@ fn set_options(options: &mut PeerOptions, peer: &Peer, upgrade: bool) {
 }
 
 fn set_bind(peer: &mut HttpPeer, bind: &Bind, connection: &Connection, destination: &Destination) {
-    let Destination::Inet(to) = destination else { return };
-    let source = match bind {
-        Bind::Same => Some(connection.local.ip()).filter(|source| source.is_ipv4() == to.is_ipv4()),
-        Bind::Addresses(sources) => sources.iter().copied().find(|source| source.is_ipv4() == to.is_ipv4()),
-        _ => None,
-    };
-    if let Some(source) = source {
+    if let Some(source) = source_towards(bind, connection, destination) {
         let mut bind_to = pingora::connectors::l4::BindTo::default();
         bind_to.addr = Some(SocketAddr::new(source, 0));
         peer.options.bind_to = Some(bind_to);
@@ -194,6 +241,13 @@ fn set_bind(peer: &mut HttpPeer, bind: &Bind, connection: &Connection, destinati
     }
 }
 
+fn source_towards(bind: &Bind, connection: &Connection, destination: &Destination) -> Option<IpAddr> {
+    match destination {
+        Destination::Inet(to) => dial::source(bind, connection, *to),
+        Destination::Unix(_) => None,
+    }
+}
+
 impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -204,8 +258,8 @@ impl std::fmt::Display for Destination {
 }
 
 impl Failure {
-    /// The answer to the client.
-    pub(crate) fn answer(self) -> Answer {
+    /// The answer to the client; `unreachable` is the status to use when it is the server's fault.
+    pub(crate) fn answer(self, unreachable: Option<StatusCode>) -> Answer {
         let (status, reason) = match self {
             Self::Connect => (StatusCode::BAD_GATEWAY, "The server behind this proxy cannot be reached."),
             Self::ConnectTimeout => {
@@ -214,8 +268,13 @@ impl Failure {
             Self::Resolve => (StatusCode::BAD_GATEWAY, "The name of the server behind this proxy has no address."),
             Self::ResolveTimeout => (StatusCode::GATEWAY_TIMEOUT, "The name service did not answer in time."),
             Self::Loop => (StatusCode::LOOP_DETECTED, "This proxy would pass the request on to itself."),
+            Self::NotPublic => (StatusCode::FORBIDDEN, "This proxy connects to public addresses only."),
+            Self::Parent => {
+                (StatusCode::BAD_GATEWAY, "The proxy that this proxy goes through did not make the connection.")
+            }
         };
-        Answer::page(status, reason)
+        let is_servers = matches!(self, Self::Connect | Self::ConnectTimeout | Self::Resolve | Self::ResolveTimeout);
+        Answer::page(unreachable.filter(|_| is_servers).unwrap_or(status), reason)
     }
 }
 

@@ -73,6 +73,7 @@ fn config(routes: Vec<Route>) -> Config {
         timeouts: ClientTimeouts::default(),
         limits: HeadLimits::default(),
         shards: NonZeroUsize::MIN,
+        max_clients: None,
         log: None,
     }
 }

@@ -66,7 +66,7 @@ fn serve(runtime: &tokio::runtime::Runtime, loaded: Loaded) -> Exit {
         }
     };
     for (listener, address) in engine.addresses() {
-        tracing::info!(target: "lockgate", listener = &**listener, %address, "listening");
+        tracing::info!(target: "lockgate", listener = &*listener, %address, "listening");
     }
     let drained = if runtime.block_on(first_of(&mut terminate, &mut interrupt)) == Wish::Stop {
         engine.stop()

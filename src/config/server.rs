@@ -15,6 +15,7 @@ pub(super) struct Server {
     pub(super) timeouts: ClientTimeouts,
     pub(super) limits: HeadLimits,
     pub(super) shards: NonZeroUsize,
+    pub(super) max_clients: Option<usize>,
     pub(super) drain: std::time::Duration,
 }
 
@@ -22,6 +23,8 @@ pub(super) struct Server {
 struct Raw {
     /// Threads that serve; one per CPU when absent.
     shards: Option<NonZeroUsize>,
+    /// Connections that are served at once; further ones wait. Without it, any number.
+    max_clients: Option<usize>,
     /// Peers whose forwarding headers are believed.
     #[serde(default)]
     trusted_proxies: Vec<String>,
@@ -70,6 +73,7 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
         },
         limits: HeadLimits { head: head_limit.unwrap_or(limits.head), ..limits },
         shards: raw.shards.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+        max_clients: raw.max_clients,
         drain: or(raw.drain_timeout, std::time::Duration::from_secs(30)),
     })
 }

@@ -55,6 +55,8 @@ pub struct Request<'a> {
     /// The host that the request is for: lower case, without the port, from the target or the `Host` field
     /// ([RFC 9112 §3.2.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2)). `None` when an HTTP/1.0 client named none.
     pub host: Option<&'a str>,
+    /// How the client wrote the target.
+    pub form: Form,
 }
 
 impl<'a> Request<'a> {
@@ -67,6 +69,19 @@ impl<'a> Request<'a> {
     pub fn header(&self, name: &http::HeaderName) -> Option<&'a str> {
         self.headers.get(name)?.to_str().ok()
     }
+}
+
+/// How a client wrote a request target ([RFC 9112 §3.2](https://www.rfc-editor.org/rfc/rfc9112#section-3.2)). A client
+/// that uses a proxy knowingly writes the absolute form. The engine takes it apart before plugins see the request: `uri` is
+/// path and query, and the `Host` field is the authority of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A path, or `*` for `OPTIONS`.
+    Origin,
+    /// A URL of this scheme.
+    Absolute(Scheme),
+    /// Host and port, for `CONNECT`.
+    Authority,
 }
 
 /// The client's side of a connection.

@@ -85,7 +85,7 @@ impl Link {
 
     /// Whether it ends the chain.
     pub fn terminal(&self) -> Terminal {
-        self.0.about().terminal
+        self.0.terminal()
     }
 
     /// Starts what the plugin needs in the background.
@@ -130,13 +130,13 @@ pub(crate) type State = Box<dyn Any + Send + Sync>;
 pub(crate) struct About {
     name: &'static str,
     phases: Phases,
-    terminal: Terminal,
     provides: &'static [&'static str],
     requires: &'static [&'static str],
 }
 
 pub(crate) trait Erased: Send + Sync {
     fn about(&self) -> &'static About;
+    fn terminal(&self) -> Terminal;
     fn state(&self) -> State;
     fn start<'a>(&'a self, cx: &'a StartCx) -> Step<'a, ()>;
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, state: &'a mut (dyn Any + Send + Sync)) -> Step<'a>;
@@ -171,15 +171,11 @@ const OWN_STATE: &str = "a run gives each plugin the state that the plugin made"
 
 impl<P: Plugin> Erased for P {
     fn about(&self) -> &'static About {
-        const {
-            &About {
-                name: P::NAME,
-                phases: P::PHASES,
-                terminal: P::TERMINAL,
-                provides: P::PROVIDES,
-                requires: P::REQUIRES,
-            }
-        }
+        const { &About { name: P::NAME, phases: P::PHASES, provides: P::PROVIDES, requires: P::REQUIRES } }
+    }
+
+    fn terminal(&self) -> Terminal {
+        Plugin::terminal(self)
     }
 
     fn state(&self) -> State {

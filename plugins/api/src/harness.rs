@@ -28,6 +28,7 @@
 //! ```
 
 mod heads;
+mod target;
 
 use std::{
     future::Future,
@@ -38,11 +39,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
 
 use self::heads::{Head, Outgoing};
 use crate::{
-    Body, BuildCx, Chain, Connection, Content, Cx, Ending, FallThrough, Kind, Link, Named, Outcome, Peer, Phases,
+    Body, BuildCx, Chain, Connection, Content, Cx, Ending, FallThrough, Form, Kind, Link, Named, Outcome, Peer, Phases,
     Plugin, Request, Response, SharedStore, Step, Target, Terminal, Verdict,
     chain::{Broken, Decision, Run},
     config::{ConfigError, Problems, Source, parse},
@@ -59,6 +60,7 @@ pub struct Sending<'h> {
     harness: &'h Harness,
     method: Method,
     uri: Uri,
+    form: Form,
     headers: HeaderMap,
     body: Vec<Bytes>,
     unreachable: bool,
@@ -136,18 +138,21 @@ impl Harness {
         self.request("GET", target).send()
     }
 
-    /// A request with `Host: site.example`, to be completed and sent.
+    /// A request with `Host: site.example`, to be completed and sent. The target may be a URL (absolute form) and, for
+    /// `CONNECT`, host and port; then these are the `Host` field.
     ///
     /// # Panics
     ///
     /// When the method or the target cannot stand in a request line.
     pub fn request(&self, method: &str, target: &str) -> Sending<'_> {
+        let target = target::Target::parse(target);
         let mut headers = HeaderMap::new();
-        headers.insert(http::header::HOST, HeaderValue::from_static("site.example"));
+        headers.insert(http::header::HOST, target.host);
         Sending {
             harness: self,
             method: method.parse().expect("a method"),
-            uri: target.parse().expect("a request target"),
+            uri: target.uri,
+            form: target.form,
             headers,
             body: Vec::new(),
             unreachable: false,
@@ -216,10 +221,10 @@ impl Sending<'_> {
 
     /// Sends it within the caller's runtime.
     pub async fn send_async(self) -> Exchange {
-        let Self { harness, method, uri, headers, body, unreachable, application } = self;
-        let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-        let request =
-            Request { method: &method, uri: &uri, version: Version::HTTP_11, headers: &headers, host: host.as_deref() };
+        let Self { harness, method, uri, form, headers, body, unreachable, application } = self;
+        let host = target::host(&headers);
+        let (version, host) = (Version::HTTP_11, host.as_deref());
+        let request = Request { method: &method, uri: &uri, version, headers: &headers, host, form };
         let mut flight = Flight {
             run: Run::new(Arc::clone(&harness.chain)),
             request,

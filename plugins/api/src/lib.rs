@@ -11,6 +11,7 @@ pub mod harness;
 
 mod body;
 mod build;
+mod cidr;
 mod cx;
 mod erased;
 mod guard;
@@ -27,8 +28,9 @@ pub use body::Body;
 pub use build::{BuildCx, Named, SharedStore, StartCx};
 pub use bytes;
 pub use chain::Chain;
+pub use cidr::{Cidr, CidrError};
 pub use config::ConfigError;
-pub use cx::{Connection, Cx, Request, Scheme};
+pub use cx::{Connection, Cx, Form, Request, Scheme};
 pub use erased::{Kind, Link};
 pub use head::{RequestHead, ResponseHead};
 pub use http;

@@ -36,6 +36,9 @@ impl Peer {
             bind: Bind::Any,
             parent: None,
             fall_through: FallThrough::Never,
+            forwarded: true,
+            unreachable_status: None,
+            public_only: false,
         }
     }
 
@@ -82,6 +85,13 @@ pub struct PeerBuilder {
     pub parent: Option<Parent>,
     /// Whether the chain goes on when it cannot answer.
     pub fall_through: FallThrough,
+    /// Whether it is told about the client (`X-Forwarded-*` and `Forwarded`): right for one's own servers, wrong for others'.
+    pub forwarded: bool,
+    /// The status when no address can be connected, instead of 502 or 504.
+    pub unreachable_status: Option<StatusCode>,
+    /// Refuses addresses that are not of the public Internet: loopback, link-local (cloud metadata services), private and
+    /// the like. Looked at after names are resolved; the request is answered with 403.
+    pub public_only: bool,
 }
 
 impl PeerBuilder {
@@ -120,10 +130,31 @@ impl PeerBuilder {
         self
     }
 
+    /// Sets whether it is told about the client.
+    #[must_use]
+    pub fn forwarded(mut self, forwarded: bool) -> Self {
+        self.forwarded = forwarded;
+        self
+    }
+
+    /// Sets the status for the case that no address can be connected.
+    #[must_use]
+    pub fn unreachable_status(mut self, status: StatusCode) -> Self {
+        self.unreachable_status = Some(status);
+        self
+    }
+
+    /// Sets whether only public addresses are connected.
+    #[must_use]
+    pub fn public_only(mut self, public_only: bool) -> Self {
+        self.public_only = public_only;
+        self
+    }
+
     /// The finished peer.
     pub fn build(self) -> Peer {
         let mut hasher = DefaultHasher::new();
-        (&self.bind, &self.parent, &self.tls, &self.protocol).hash(&mut hasher);
+        (&self.bind, &self.parent, &self.tls, &self.protocol, self.public_only).hash(&mut hasher);
         Peer { inner: Arc::new(Inner { pool_key: hasher.finish(), settings: self }), first: 0 }
     }
 }
@@ -225,7 +256,7 @@ pub enum Bind {
     Same,
 }
 
-/// Another proxy on the way to a peer.
+/// Another proxy on the way to a peer. It resolves the peer's name, and connects to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Parent {
@@ -242,13 +273,20 @@ impl Parent {
     pub fn new(kind: ParentKind, address: Address) -> Self {
         Self { kind, address, credentials: None }
     }
+
+    /// Sends this user name and password.
+    #[must_use]
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials = Some((user.into(), password.into()));
+        self
+    }
 }
 
 /// What a parent proxy speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParentKind {
-    /// HTTP.
+    /// HTTP: plain requests are passed on in absolute form, everything else through `CONNECT`.
     Http,
     /// SOCKS 4a.
     Socks4a,
@@ -281,11 +319,23 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// How long the tunnel may be silent in both directions; `None` for ever.
     pub idle_timeout: Option<Duration>,
+    /// The status when no address can be connected, instead of 502 or 504.
+    pub unreachable_status: Option<StatusCode>,
+    /// Refuses addresses that are not of the public Internet; see [`PeerBuilder::public_only`].
+    pub public_only: bool,
 }
 
 impl Target {
     /// A tunnel straight to this address.
     pub fn new(address: Address) -> Self {
-        Self { address, parent: None, bind: Bind::Any, connect_timeout: Duration::from_secs(10), idle_timeout: None }
+        Self {
+            address,
+            parent: None,
+            bind: Bind::Any,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+            unreachable_status: None,
+            public_only: false,
+        }
     }
 }

@@ -56,13 +56,18 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// Names the key whose value cannot be used; it is reported with its line and column.
     fn build(config: Self::Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError>;
 
+    /// Whether this instance ends the chain: [`TERMINAL`](Self::TERMINAL), unless its keys say more than its kind can.
+    fn terminal(&self) -> Terminal {
+        Self::TERMINAL
+    }
+
     /// Starts what the plugin needs in the background, after the whole configuration was accepted.
     fn start<'a>(&'a self, cx: &'a StartCx) -> Step<'a, ()> {
         let _ = cx;
         Step::done(())
     }
 
-    /// Sees the request head and decides. May be called once more for the plugins after one whose peer let the chain
+    /// Sees the request head and decides; `CONNECT` and upgrade requests come here like any other. May be called once more for the plugins after one whose peer let the chain
     /// go on (see [`FallThrough`](crate::FallThrough)), never twice for one plugin.
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, state: &'a mut Self::State) -> Step<'a> {
         let _ = (cx, state);

@@ -1,8 +1,10 @@
 //! Pingora's heads, as plugins see them.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use plugin_api::{RequestHead, ResponseHead};
+
+use crate::{dial::basic, upstream::Attempts};
 
 /// The head that goes to the upstream server.
 pub(super) struct Outgoing<'a>(pub(super) &'a mut RequestHeader);
@@ -11,6 +13,23 @@ pub(super) struct Outgoing<'a>(pub(super) &'a mut RequestHeader);
 pub(super) struct Incoming<'a>(pub(super) &'a mut ResponseHeader);
 
 const TYPED: &str = "a typed name and value are always accepted";
+
+/// Tells a proxy on the way what it is asked for: the whole URL, and who asks (RFC 9112 §3.2.2).
+pub(super) fn for_parent(head: &mut Outgoing<'_>, attempts: &Attempts) {
+    let Some(authority) = attempts.absolute_authority() else { return };
+    let mut target = format!("http://{authority}").into_bytes();
+    target.extend_from_slice(if head.target() == b"*" { b"" } else { head.target() });
+    head.set_target(&target);
+    let parent = attempts.peer().settings().parent.as_ref();
+    if let Some((user, password)) = parent.and_then(|parent| parent.credentials.as_ref())
+        && let Ok(value) = HeaderValue::try_from(basic(user, password))
+    {
+        head.set(header::PROXY_AUTHORIZATION, value);
+    }
+    if let Ok(host) = HeaderValue::try_from(authority) {
+        head.set(header::HOST, host);
+    }
+}
 
 impl RequestHead for Outgoing<'_> {
     fn target(&self) -> &[u8] {

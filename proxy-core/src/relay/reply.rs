@@ -20,14 +20,14 @@ pub(super) fn head_is_out(session: &Session) -> bool {
 /// Writes the settled answer, through the response hooks unless one of them is to blame for it.
 pub(super) async fn reply(session: &mut Session, flight: &mut Flight) -> pingora::Result<()> {
     if let Some(Reply::Hooked(mut answer)) = flight.reply.take_if(|reply| matches!(reply, Reply::Hooked(_))) {
-        let request = view(session.req_header(), flight.line.host.as_deref());
-        match flight.run.response(request, &flight.connection, &mut answer).await {
+        let request = view(session.req_header(), &flight.line);
+        match flight.run.response(request, &flight.origin.connection, &mut answer).await {
             Ok(()) => flight.reply = Some(Reply::Plain(answer)),
             Err(broken) => flight.broken(&broken),
         }
     }
     let Some(Reply::Plain(answer) | Reply::Hooked(answer)) = flight.reply.take() else { return Ok(()) };
-    if flight.shard.is_draining() {
+    if flight.origin.shard.is_draining() {
         session.set_keepalive(None);
     }
     flight.progress.status = Some(answer.status);

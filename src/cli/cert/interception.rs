@@ -111,6 +111,7 @@ impl Intercept {
             timeouts: ClientTimeouts::default(),
             limits: HeadLimits::default(),
             shards: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            max_clients: None,
             log: None,
         })
     }

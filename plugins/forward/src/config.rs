@@ -1,0 +1,108 @@
+//! The keys of the `forward` plugin.
+
+use std::net::IpAddr;
+
+use plugin_api::{config::Duration, schemars::JsonSchema, serde::Deserialize};
+
+/// The keys of the `forward` plugin.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(crate = "plugin_api::serde")]
+#[schemars(crate = "plugin_api::schemars")]
+pub struct Config {
+    /// Ports to which `CONNECT` opens tunnels; without it every port, and with an empty list none.
+    #[serde(default)]
+    pub connect_ports: Option<Vec<u16>>,
+
+    /// Whether only public addresses are connected: not loopback, link-local (cloud metadata services), private and the
+    /// like. Looked at after names are resolved.
+    #[serde(default)]
+    pub public_only: bool,
+
+    /// Whether a request that names a path only is forwarded to the server in its `Host` field, as when a firewall leads
+    /// clients here that do not know of a proxy.
+    #[serde(default = "yes")]
+    pub transparent: bool,
+
+    /// Source addresses towards servers: the first of the server's address family is used.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub bind: Vec<IpAddr>,
+
+    /// Whether the source address is the one that the client connected to.
+    #[serde(default)]
+    pub bind_same: bool,
+
+    /// Other proxies to go through. The first whose `to` matches the host is used; where none matches, none is.
+    #[serde(default)]
+    pub parents: Vec<Parent>,
+
+    /// For connecting, per address.
+    #[serde(default = "seconds::<10>")]
+    pub connect_timeout: Duration,
+
+    /// For the response head, and for each pause within the body.
+    #[serde(default = "seconds::<60>")]
+    pub read_timeout: Duration,
+
+    /// For each write to a server.
+    #[serde(default = "seconds::<60>")]
+    pub write_timeout: Duration,
+
+    /// How long a tunnel or an upgraded connection (WebSocket) may be silent in both directions.
+    #[serde(default = "seconds::<600>")]
+    pub idle_timeout: Duration,
+
+    /// The status when a server cannot be reached, instead of 502 or 504.
+    #[serde(default)]
+    pub unreachable_status: Option<u16>,
+}
+
+/// Another proxy on the way.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(crate = "plugin_api::serde")]
+#[schemars(crate = "plugin_api::schemars")]
+pub struct Parent {
+    /// What it speaks; `direct` goes through no proxy.
+    #[serde(rename = "use")]
+    pub kind: Kind,
+
+    /// Hosts that are reached through it: `name`, `.below.name`, `.` for names without a dot, an address or a range. Without
+    /// it, all. Addresses and ranges match only hosts that are written as addresses: no name is resolved for this.
+    #[serde(default)]
+    pub to: Option<Vec<String>>,
+
+    /// Where it is: `host:port`.
+    #[serde(default)]
+    pub address: Option<String>,
+
+    /// User name for it.
+    #[serde(default)]
+    pub user: Option<String>,
+
+    /// Password for it.
+    #[serde(default)]
+    pub password: Option<String>,
+}
+
+/// What a parent proxy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(crate = "plugin_api::serde", rename_all = "kebab-case")]
+#[schemars(crate = "plugin_api::schemars")]
+pub enum Kind {
+    /// No proxy.
+    Direct,
+    /// HTTP.
+    Http,
+    /// SOCKS 4a.
+    Socks4a,
+    /// SOCKS 5.
+    Socks5,
+}
+
+fn seconds<const SECONDS: u64>() -> Duration {
+    Duration::from_secs(SECONDS)
+}
+
+fn yes() -> bool {
+    true
+}

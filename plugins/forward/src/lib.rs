@@ -1,0 +1,136 @@
+//! `forward`: passes requests on to the servers that clients name, and opens tunnels to them.
+
+mod config;
+mod destination;
+mod parent;
+
+use plugin_api::{
+    Address, Bind, BuildCx, ConfigError, Cx, Form, Peer, PeerBuilder, Phases, Plugin, Request, Response, Scheme, Step,
+    Target, Terminal, Timeouts, Tls, Verdict,
+    http::{StatusCode, header},
+};
+
+pub use config::{Config, Kind, Parent};
+use destination::Destination;
+use parent::Parents;
+
+/// Ends every chain that it stands in: names the server that the client asked for.
+pub struct Forward {
+    connect_ports: Option<Vec<u16>>,
+    transparent: bool,
+    public_only: bool,
+    bind: Bind,
+    parents: Parents,
+    timeouts: Timeouts,
+    unreachable_status: Option<StatusCode>,
+}
+
+impl Plugin for Forward {
+    const NAME: &'static str = "forward";
+    const PHASES: Phases = Phases::REQUEST;
+    const TERMINAL: Terminal = Terminal::Always;
+
+    type Config = Config;
+    type State = ();
+
+    fn build(config: Config, _: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
+        if config.bind_same && !config.bind.is_empty() {
+            let message = "`bind_same` decides the source address; `bind` would never be used";
+            return Err(ConfigError::key("bind", message));
+        }
+        if let Some(index) = config.connect_ports.iter().flatten().position(|port| *port == 0) {
+            let message = "no port is 0; an empty list opens no tunnels";
+            return Err(ConfigError::key("connect_ports", message).index(index));
+        }
+        let is_error = |status: &StatusCode| status.is_client_error() || status.is_server_error();
+        let unreachable_status = config.unreachable_status.map(|status| {
+            let status = StatusCode::from_u16(status).ok().filter(is_error);
+            status.ok_or_else(|| ConfigError::key("unreachable_status", "this must be a status from 400 to 599"))
+        });
+        Ok(Self {
+            connect_ports: config.connect_ports,
+            transparent: config.transparent,
+            public_only: config.public_only,
+            bind: match config.bind_same {
+                true => Bind::Same,
+                false if config.bind.is_empty() => Bind::Any,
+                false => Bind::Addresses(config.bind),
+            },
+            parents: Parents::build(config.parents)?,
+            timeouts: Timeouts {
+                connect: config.connect_timeout.0,
+                read: config.read_timeout.0,
+                write: config.write_timeout.0,
+                upgraded_idle: Some(config.idle_timeout.0),
+                ..Timeouts::default()
+            },
+            unreachable_status: unreachable_status.transpose()?,
+        })
+    }
+
+    fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
+        match self.decide(cx.request()) {
+            Ok(verdict) => Step::done(verdict),
+            Err(refusal) => Step::done(Verdict::Respond(refusal)),
+        }
+    }
+}
+
+impl Forward {
+    fn decide(&self, request: &Request<'_>) -> Result<Verdict, Box<Response>> {
+        let scheme = match request.form {
+            Form::Authority => return self.tunnel(request),
+            Form::Absolute(scheme) => scheme,
+            Form::Origin if self.transparent => Scheme::Http,
+            Form::Origin => return Err(bad_request("This is a proxy: requests to it name a whole URL.")),
+        };
+        let default_port = if scheme == Scheme::Https { 443 } else { 80 };
+        let host =
+            request.header(&header::HOST).ok_or_else(|| bad_request("The request does not say to which host."))?;
+        let destination = Destination::parse(host, default_port).ok_or_else(|| bad_request(MALFORMED))?;
+        let mut peer = self.peer(&destination, destination.address());
+        if scheme == Scheme::Https {
+            peer = peer.tls(Tls::default());
+        }
+        Ok(Verdict::Upstream(peer.build()))
+    }
+
+    fn peer(&self, destination: &Destination<'_>, address: Address) -> PeerBuilder {
+        let mut peer = Peer::builder(vec![address])
+            .timeouts(self.timeouts)
+            .bind(self.bind.clone())
+            // A stranger's server has no business with the client's address.
+            .forwarded(false)
+            .public_only(self.public_only);
+        if let Some(parent) = self.parents.towards(destination) {
+            peer = peer.parent(parent.clone());
+        }
+        if let Some(status) = self.unreachable_status {
+            peer = peer.unreachable_status(status);
+        }
+        peer
+    }
+
+    fn tunnel(&self, request: &Request<'_>) -> Result<Verdict, Box<Response>> {
+        let authority = request.uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+        let destination = Destination::parse(authority, 443).ok_or_else(|| bad_request(MALFORMED))?;
+        if self.connect_ports.as_ref().is_some_and(|ports| !ports.contains(&destination.port)) {
+            let reason = "The CONNECT method not allowed with the port you tried to use.";
+            return Err(Box::new(Response::refuse(StatusCode::FORBIDDEN, reason)));
+        }
+        let mut target = Target::new(destination.address());
+        target.parent = self.parents.towards(&destination).cloned();
+        target.bind = self.bind.clone();
+        target.connect_timeout = self.timeouts.connect;
+        target.idle_timeout = self.timeouts.upgraded_idle;
+        target.unreachable_status = self.unreachable_status;
+        target.public_only = self.public_only;
+        Ok(Verdict::Tunnel(target))
+    }
+}
+
+fn bad_request(reason: &str) -> Box<Response> {
+    Box::new(Response::refuse(StatusCode::BAD_REQUEST, reason))
+}
+
+const MALFORMED: &str = "The host or port in the request is malformed.";

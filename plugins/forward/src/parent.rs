@@ -1,0 +1,154 @@
+//! Which proxy on the way is used for which host.
+
+use plugin_api::{Address, Cidr, ConfigError, Parent, ParentKind};
+
+use crate::{
+    config::{self, Kind},
+    destination::{Destination, Host},
+};
+
+/// The rules, in order.
+#[derive(Debug)]
+pub(crate) struct Parents(Vec<Rule>);
+
+#[derive(Debug)]
+struct Rule {
+    /// Empty matches every host.
+    to: Vec<Pattern>,
+    parent: Option<Parent>,
+}
+
+/// A condition on a host.
+#[derive(Debug, PartialEq, Eq)]
+enum Pattern {
+    Exact(String),
+    /// Ends in this, which begins with a dot.
+    Below(String),
+    /// Has no dot.
+    Plain,
+    Range(Cidr),
+}
+
+impl Parents {
+    pub(crate) fn build(configs: Vec<config::Parent>) -> Result<Self, ConfigError> {
+        let rules = configs.into_iter().enumerate().map(|(index, config)| {
+            rule(config).map_err(|message| ConfigError::key("parents", message).index(index).with_hint(FORMS))
+        });
+        Ok(Self(rules.collect::<Result<_, _>>()?))
+    }
+
+    /// The proxy to go through; `None` to go straight.
+    pub(crate) fn towards(&self, destination: &Destination<'_>) -> Option<&Parent> {
+        self.0.iter().find(|rule| rule.matches(&destination.host))?.parent.as_ref()
+    }
+}
+
+impl Rule {
+    fn matches(&self, host: &Host<'_>) -> bool {
+        self.to.is_empty() || self.to.iter().any(|pattern| pattern.matches(host))
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "." {
+            return Ok(Self::Plain);
+        }
+        if let Ok(range) = text.parse() {
+            return Ok(Self::Range(range));
+        }
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if text.is_empty() || !text.bytes().all(is_allowed) {
+            return Err(format!("`{text}` is neither a host name, nor an address or a range"));
+        }
+        let text = text.to_ascii_lowercase();
+        Ok(if text.starts_with('.') { Self::Below(text) } else { Self::Exact(text) })
+    }
+
+    fn matches(&self, host: &Host<'_>) -> bool {
+        match (self, host) {
+            (Self::Range(range), Host::Ip(ip)) => range.contains(*ip),
+            (Self::Exact(name), Host::Name(host)) => plain(host).eq_ignore_ascii_case(name),
+            (Self::Plain, Host::Name(host)) => !plain(host).contains('.'),
+            (Self::Below(suffix), Host::Name(host)) => {
+                let host = plain(host).as_bytes();
+                host.len() > suffix.len() && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A trailing dot names the same host (RFC 1034 §3.1).
+fn plain(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+fn rule(config: config::Parent) -> Result<Rule, String> {
+    let to = match &config.to {
+        None => Vec::new(),
+        Some(list) if list.is_empty() => return Err("an empty `to` matches nothing; leave it out to match all".into()),
+        Some(list) => list.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>()?,
+    };
+    let kind = match config.kind {
+        Kind::Http => ParentKind::Http,
+        Kind::Socks4a => ParentKind::Socks4a,
+        Kind::Socks5 => ParentKind::Socks5,
+        Kind::Direct if config.address.is_some() || config.user.is_some() || config.password.is_some() => {
+            return Err("`direct` goes through no proxy: it has no address, user or password".into());
+        }
+        Kind::Direct => return Ok(Rule { to, parent: None }),
+    };
+    let address = config.address.ok_or("a proxy needs an `address`")?;
+    let mut parent = Parent::new(kind, host_and_port(&address)?);
+    parent = match (config.user, config.password) {
+        (None, None) => parent,
+        (Some(user), Some(password)) if user.len() <= 255 && password.len() <= 255 => {
+            parent.credentials(user, password)
+        }
+        (Some(_), Some(_)) => return Err("user and password have at most 255 bytes each".into()),
+        _ => return Err("user and password go together".into()),
+    };
+    Ok(Rule { to, parent: Some(parent) })
+}
+
+fn host_and_port(text: &str) -> Result<Address, String> {
+    // Zero stands for "no port was written": a written zero is refused by the parser.
+    match Destination::parse(text, 0) {
+        Some(destination) if destination.port != 0 => Ok(destination.address()),
+        _ => Err(format!("`{text}` is not a host and port")),
+    }
+}
+
+const FORMS: &str = "write { use = \"http\", address = \"proxy.example:3128\", to = [\".example\", \"10.0.0.0/8\"] }";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_labels_and_written_addresses() {
+        let cases = [
+            ("a.example", "A.Example", true),
+            ("a.example", "a.example.", true),
+            ("a.example", "b.a.example", false),
+            (".example", "a.example", true),
+            (".example", "example", false),
+            (".example", "notexample", false),
+            (".", "intranet", true),
+            (".", "a.example", false),
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "a.example", false),
+            ("10.0.0.0/8", "11.1.2.3", false),
+            ("::1", "[::1]", true),
+            ("10.1.2.3", "10.1.2.3", true),
+        ];
+        for (pattern, host, expected) in cases {
+            let destination = Destination::parse(host, 80).unwrap();
+            assert_eq!(Pattern::parse(pattern).unwrap().matches(&destination.host), expected, "{pattern} on {host}");
+        }
+        for wrong in ["", "a b", "*.example", "http://a"] {
+            assert!(Pattern::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `CONNECT`: the request goes through the chain like any other, and becomes a tunnel.
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
+use pingora::protocols::UniqueID as _;
+use plugin_api::{Address, Ending, Request, Target, chain::Decision};
+use std::os::fd::AsRawFd as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{
+    answer::Answer,
+    conn::Conn,
+    dial::{DialError, Dialled, dial},
+    flight::{Flight, Line, Reply},
+    metrics::Metric,
+    narrative,
+    tunnel::{self, Closed},
+    upstream::Failure,
+};
+
+/// Serves a `CONNECT` request to the end of its tunnel. `head` is the whole request head, `after` what came behind it.
+pub(crate) async fn serve(mut conn: Box<Conn>, mut flight: Box<Flight>, head: &[u8], after: BytesMut) {
+    let parts = Parts::of(head);
+    flight.keep_head(&parts.uri, &parts.headers);
+    let decision = flight.run.request(parts.view(&flight.line), &flight.origin.connection).await;
+    match decision {
+        Ok(Decision::Tunnel { target, .. }) => match dial(&target, &flight.origin).await {
+            Ok(dialled) => {
+                drop(parts);
+                return tunnel(*conn, flight, &target, dialled, after).await;
+            }
+            Err(DialError::Declined { stream, reply }) => return relay(*conn, flight, stream, reply).await,
+            Err(DialError::Failed(failure)) => unreachable(&mut flight, &target, failure),
+        },
+        Ok(Decision::Respond { response, .. }) => flight.reply = Some(Reply::Hooked((*response).into())),
+        Ok(Decision::Upstream { .. }) => {
+            let page = Answer::page(StatusCode::METHOD_NOT_ALLOWED, "This listener opens no tunnels.");
+            flight.reply = Some(Reply::Hooked(page));
+        }
+        Ok(Decision::Exhausted) => {
+            let page = Answer::page(StatusCode::INTERNAL_SERVER_ERROR, "No part of this proxy took the request.");
+            flight.reply = Some(Reply::Hooked(page));
+        }
+        Err(broken) => flight.broken(&broken),
+    }
+    reply(&mut conn, &mut flight, &parts).await;
+}
+
+/// Writes the settled answer, through the response hooks unless one of them is to blame for it.
+async fn reply(conn: &mut Conn, flight: &mut Flight, parts: &Parts) {
+    if let Some(Reply::Hooked(mut answer)) = flight.reply.take_if(|reply| matches!(reply, Reply::Hooked(_))) {
+        let hooked = flight.run.response(parts.view(&flight.line), &flight.origin.connection, &mut answer).await;
+        match hooked {
+            Ok(()) => flight.reply = Some(Reply::Plain(answer)),
+            Err(broken) => flight.broken(&broken),
+        }
+    }
+    let Some(Reply::Plain(answer) | Reply::Hooked(answer)) = flight.reply.take() else { return };
+    flight.progress.status = Some(answer.status);
+    if conn.send(&answer.to_wire(false, true), flight.origin.generation.timeouts.write).await {
+        flight.progress.sent = answer.body.len() as u64;
+        if flight.progress.ending == Ending::Proxy {
+            flight.progress.ending = Ending::Complete;
+        }
+    } else {
+        flight.progress.ending = Ending::Client;
+    }
+    // Whoever did not wait for the answer may have sent more.
+    conn.set_linger(true);
+}
+
+fn unreachable(flight: &mut Flight, target: &Target, failure: Failure) {
+    flight.origin.shard.metrics.count(Metric::ConnectFailures);
+    if let Address::Host { name, port } = &target.address {
+        narrative::unreachable(name, *port);
+    }
+    flight.progress.ending = Ending::Upstream;
+    flight.reply = Some(Reply::Hooked(failure.answer(target.unreachable_status)));
+}
+
+async fn tunnel(mut conn: Conn, mut flight: Box<Flight>, target: &Target, dialled: Dialled, after: BytesMut) {
+    let Dialled { mut stream, to, early } = dialled;
+    if flight.origin.generation.log.is_some() {
+        flight.progress.upstream = Some(to.to_string().into());
+    }
+    let (client, server) = (conn.id(), stream.as_raw_fd());
+    narrative::established(flight.line.host.as_deref().unwrap_or_default(), server);
+    let mut accepted = BytesMut::from(match flight.line.version {
+        Version::HTTP_10 => &b"HTTP/1.0 200 Connection established\r\nProxy-agent: lockgate\r\n\r\n"[..],
+        _ => b"HTTP/1.1 200 Connection established\r\nProxy-agent: lockgate\r\n\r\n",
+    });
+    accepted.unsplit(early);
+    flight.progress.status = Some(StatusCode::OK);
+    let write = flight.origin.generation.timeouts.write;
+    if !conn.send(&accepted, write).await {
+        flight.progress.ending = Ending::Client;
+        return;
+    }
+    if !after.is_empty() && !matches!(tokio::time::timeout(write, stream.write_all(&after)).await, Ok(Ok(()))) {
+        flight.progress.ending = Ending::Upstream;
+        return;
+    }
+    // Neither the reply nor early bytes are needed for the hours that a tunnel may last.
+    drop((accepted, after));
+    let socket = conn.into_socket();
+    let closed = tunnel::carry(&socket, &stream, target.idle_timeout, &mut flight.progress.sent).await;
+    narrative::closed(client, server);
+    flight.progress.ending = match closed {
+        Closed::Complete | Closed::Silent => Ending::Complete,
+        Closed::Client => Ending::Client,
+        Closed::Server => Ending::Upstream,
+    };
+}
+
+/// Passes on what the parent proxy said instead of opening the tunnel.
+async fn relay(mut conn: Conn, mut flight: Box<Flight>, mut stream: tokio::net::TcpStream, mut reply: BytesMut) {
+    let write = flight.origin.generation.timeouts.write;
+    let status = reply.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
+    flight.progress.status = status;
+    flight.progress.ending = Ending::Upstream;
+    conn.set_linger(true);
+    while !reply.is_empty() {
+        if !conn.send(&reply, write).await {
+            flight.progress.ending = Ending::Client;
+            return;
+        }
+        flight.progress.sent += reply.len() as u64;
+        reply.clear();
+        // It is framed for the client to understand; whatever it is, it ends when the parent has no more to say.
+        let more = tokio::time::timeout(PARENT_REST, stream.read_buf(&mut reply)).await;
+        if !matches!(more, Ok(Ok(1..))) {
+            return;
+        }
+    }
+}
+
+/// Target and fields of a head that the edge has accepted.
+struct Parts {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Parts {
+    fn of(head: &[u8]) -> Self {
+        let mut fields = [httparse::EMPTY_HEADER; 256];
+        let mut request = httparse::Request::new(&mut fields);
+        let mut headers = HeaderMap::new();
+        if request.parse(head).is_err() {
+            return Self { uri: Uri::default(), headers };
+        }
+        for field in request.headers.iter() {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(field.name), HeaderValue::from_bytes(field.value)) {
+                headers.append(name, value);
+            }
+        }
+        Self { uri: request.path.and_then(|target| target.parse().ok()).unwrap_or_default(), headers }
+    }
+
+    fn view<'a>(&'a self, line: &'a Line) -> Request<'a> {
+        Request {
+            method: &http::Method::CONNECT,
+            uri: &self.uri,
+            version: line.version,
+            headers: &self.headers,
+            host: line.host.as_deref(),
+            form: line.form,
+        }
+    }
+}
+
+/// How long the rest of a parent's refusal is waited for.
+const PARENT_REST: std::time::Duration = std::time::Duration::from_secs(2);

@@ -1,0 +1,227 @@
+//! Connections to servers that are not HTTP's to make: for tunnels, and to servers behind another proxy.
+
+mod handshake;
+mod public;
+mod through;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use plugin_api::{Address, Bind, Connection, Target};
+use tokio::net::{TcpSocket, TcpStream};
+
+pub(crate) use self::{
+    handshake::{Handshake, HandshakeError, basic},
+    public::is_public,
+    through::ThroughParent,
+};
+use crate::{
+    flight::Origin,
+    resolver::{ResolveError, Resolver},
+    upstream::Failure,
+};
+
+/// A connected server.
+pub(crate) struct Dialled {
+    pub(crate) stream: TcpStream,
+    /// Where it leads, for the log.
+    pub(crate) to: SocketAddr,
+    /// What the server has sent already.
+    pub(crate) early: BytesMut,
+}
+
+/// Why a server is not connected.
+pub(crate) enum DialError {
+    /// It cannot be reached.
+    Failed(Failure),
+    /// The proxy on the way refused, and said this to an HTTP client.
+    Declined { stream: TcpStream, reply: BytesMut },
+}
+
+/// Connects `target` for a connection of a client: resolves, tries its addresses, and shakes hands with a proxy on the way.
+pub(crate) async fn dial(target: &Target, origin: &Origin) -> Result<Dialled, DialError> {
+    let resolver = &origin.shard.resolver;
+    let first = target.parent.as_ref().map_or(&target.address, |parent| &parent.address);
+    let mut addresses = resolve(resolver, first, &origin.connection).await.map_err(DialError::Failed)?;
+    // A parent may be anywhere; what it is asked for may not.
+    let named = if target.parent.is_some() { literal(&target.address) } else { addresses.clone() };
+    if target.public_only && named.iter().any(|address| !is_public(address.ip())) {
+        return Err(DialError::Failed(Failure::NotPublic));
+    }
+    if target.parent.is_none() {
+        addresses.retain(|to| !is_ourselves(*to, origin.port, &origin.connection));
+        if addresses.is_empty() {
+            return Err(DialError::Failed(Failure::Loop));
+        }
+    }
+    let connected = tokio::time::timeout(
+        // Each address has its time; a proxy on the way takes part in it.
+        target.connect_timeout.saturating_mul(2),
+        async {
+            let stream = race(&addresses, &target.bind, &origin.connection, target.connect_timeout).await?;
+            let Some(parent) = &target.parent else { return Ok((stream, BytesMut::new())) };
+            let handshake = Handshake::new(parent, &target.address).ok_or(DialError::Failed(Failure::Connect))?;
+            handshake.perform(stream).await.map_err(|error| match error {
+                HandshakeError::Declined { stream, reply } => DialError::Declined { stream, reply },
+                error => {
+                    let cause: &dyn std::error::Error = &error;
+                    tracing::info!(target: "lockgate::upstream", error = cause, "a parent proxy did not connect");
+                    DialError::Failed(Failure::Parent)
+                }
+            })
+        },
+    );
+    let (stream, early) = connected.await.map_err(|_elapsed| DialError::Failed(Failure::ConnectTimeout))??;
+    let to = stream.peer_addr().map_err(|_gone| DialError::Failed(Failure::Connect))?;
+    Ok(Dialled { stream, to, early })
+}
+
+/// Whether a connection to this address would come to the listener that the request came on. An address of this machine
+/// that is not seen by this is seen when the request comes round.
+pub(crate) fn is_ourselves(to: SocketAddr, own_port: u16, connection: &Connection) -> bool {
+    to.port() == own_port && (to.ip() == connection.local.ip() || to.ip().is_unspecified())
+}
+
+/// The addresses that are connected for a configured one.
+async fn resolve(resolver: &Resolver, address: &Address, connection: &Connection) -> Result<Vec<SocketAddr>, Failure> {
+    match address {
+        Address::Socket(address) => Ok(vec![*address]),
+        Address::OriginalDestination => Ok(vec![connection.original_destination]),
+        Address::Host { name, port } => match resolver.resolve(name).await {
+            Ok(found) => Ok(found.iter().map(|ip| SocketAddr::new(*ip, *port)).collect()),
+            Err(error) => Err(unresolved(name, &error)),
+        },
+        // TCP only: a tunnel moves bytes between sockets that have addresses.
+        Address::Unix(_) => Err(Failure::Connect),
+    }
+}
+
+/// Notes why a name has no address.
+pub(crate) fn unresolved(name: &Arc<str>, error: &ResolveError) -> Failure {
+    let source: &dyn std::error::Error = error;
+    tracing::warn!(target: "lockgate::upstream", name = &**name, error = source, "a name does not resolve");
+    if matches!(error, ResolveError::TimedOut) { Failure::ResolveTimeout } else { Failure::Resolve }
+}
+
+/// The address itself, where no name service decides what it is.
+fn literal(address: &Address) -> Vec<SocketAddr> {
+    match address {
+        Address::Socket(address) => vec![*address],
+        _ => Vec::new(),
+    }
+}
+
+/// Connects the first address that answers. A next one is tried when one fails, or does not answer for a while
+/// (RFC 8305 §5): a dead family or machine costs a quarter of a second, not the whole timeout.
+pub(crate) async fn race(
+    addresses: &[SocketAddr],
+    bind: &Bind,
+    connection: &Connection,
+    timeout: Duration,
+) -> Result<TcpStream, DialError> {
+    let mut attempts = FuturesUnordered::new();
+    let mut rest = addresses.iter();
+    let mut failure = Failure::Connect;
+    loop {
+        if let Some(to) = rest.next() {
+            attempts.push(tokio::time::timeout(timeout, connect(*to, bind, connection)));
+        }
+        let others = rest.len() > 0;
+        tokio::select! {
+            biased;
+            ended = attempts.next() => match ended {
+                Some(Ok(Ok(stream))) => return Ok(stream),
+                Some(Ok(Err(error))) => {
+                    tracing::debug!(target: "lockgate::upstream", %error, "cannot connect");
+                    failure = Failure::Connect;
+                }
+                Some(Err(_)) => failure = Failure::ConnectTimeout,
+                None if !others => return Err(DialError::Failed(failure)),
+                None => {}
+            },
+            () = tokio::time::sleep(STAGGER), if others => {}
+        }
+    }
+}
+
+async fn connect(to: SocketAddr, bind: &Bind, connection: &Connection) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(source) = source(bind, connection, to) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
+}
+
+/// The source address towards `to`.
+pub(crate) fn source(bind: &Bind, connection: &Connection, to: SocketAddr) -> Option<IpAddr> {
+    match bind {
+        Bind::Same => Some(connection.local.ip()).filter(|source| source.is_ipv4() == to.is_ipv4()),
+        Bind::Addresses(sources) => sources.iter().copied().find(|source| source.is_ipv4() == to.is_ipv4()),
+        _ => None,
+    }
+}
+
+/// How long an address has before the next one is tried beside it.
+const STAGGER: Duration = Duration::from_millis(250);
+/// Silence after which the system asks whether the server is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, time::Instant};
+
+    use super::*;
+
+    fn connection() -> Connection {
+        Connection::new("127.0.0.1:5".parse().unwrap(), "a".into(), "127.0.0.1:80".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_or_is_silent_costs_little() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let refuses = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // A queue that is full and never emptied: the kernel drops what comes.
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        full.listen(0).unwrap();
+        let silent = full.local_addr().unwrap().as_socket().unwrap();
+        let _fillers: Vec<_> = (0..3)
+            .map(|_| {
+                let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                // It is under way, and never completes.
+                let _ = socket.connect(&silent.into());
+                socket
+            })
+            .collect();
+        let answers = listener.local_addr().unwrap();
+        let started = Instant::now();
+        let timeout = Duration::from_secs(60);
+        let stream = race(&[refuses, silent, answers], &Bind::Any, &connection(), timeout).await.ok().unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), answers);
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert!(matches!(
+            race(&[refuses], &Bind::Any, &connection(), timeout).await,
+            Err(DialError::Failed(Failure::Connect))
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_source_is_of_the_targets_family() {
+        let bind = Bind::Addresses(vec!["::1".parse().unwrap(), "127.0.0.2".parse().unwrap()]);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream =
+            race(&[listener.local_addr().unwrap()], &bind, &connection(), Duration::from_secs(5)).await.ok().unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip(), "127.0.0.2".parse::<IpAddr>().unwrap());
+    }
+}

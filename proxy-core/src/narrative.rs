@@ -1,0 +1,50 @@
+//! What a connection goes through, told in the words that tinyproxy's log has: scripts look for them.
+//!
+//! These are messages of the target `lockgate::narrative`, or `lockgate::narrative::connect` for those that tinyproxy logs at
+//! its level CONNECT. They are off unless the log is to look like tinyproxy's. Descriptor numbers are how its readers tell
+//! which lines belong together.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
+};
+
+/// A client has connected.
+pub(crate) fn connected(client_socket: &impl AsRawFd, client: SocketAddr) {
+    let fd = client_socket.as_raw_fd();
+    tracing::info!(target: "lockgate::narrative::connect", "Connect (file descriptor {fd}): {}", plain(client));
+}
+
+/// It has sent a request head.
+pub(crate) fn requested(fd: i32, head: &[u8]) {
+    if tracing::enabled!(target: "lockgate::narrative::connect", tracing::Level::INFO) {
+        let line = head.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default();
+        let line = line.escape_ascii();
+        tracing::info!(target: "lockgate::narrative::connect", "Request (file descriptor {fd}): {line}");
+    }
+}
+
+/// A server was connected for it.
+pub(crate) fn established(host: &str, fd: i32) {
+    tracing::info!(
+        target: "lockgate::narrative::connect",
+        "Established connection to host \"{host}\" using file descriptor {fd}."
+    );
+}
+
+/// Both connections of a tunnel have ended.
+pub(crate) fn closed(client: i32, server: i32) {
+    tracing::info!(
+        target: "lockgate::narrative",
+        "Closed connection between local client (fd:{client}) and remote client (fd:{server})"
+    );
+}
+
+/// A server could not be connected.
+pub(crate) fn unreachable(host: &str, port: u16) {
+    tracing::error!(target: "lockgate::narrative", "opensock: Could not establish a connection to {host}:{port}");
+}
+
+fn plain(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}

@@ -1,0 +1,103 @@
+//! Bytes between two TCP connections, in both directions, until both have ended.
+
+mod flow;
+mod pipe;
+
+use std::{
+    future::{Future as _, poll_fn},
+    io,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use self::flow::{Copying, Flow};
+
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// Both sides had sent everything.
+    Complete,
+    /// The client's connection broke.
+    Client,
+    /// The server's connection broke.
+    Server,
+    /// Nobody said anything for too long.
+    Silent,
+}
+
+/// Moves bytes both ways, with back-pressure: a side is read only when the other has taken what was read before. When one
+/// side ends its direction the other is told, and the other direction goes on (RFC 9110 §9.3.6 leaves it open; programs that
+/// half-close lose their answer otherwise). `moved` counts the bytes towards the client as they go.
+pub(crate) async fn carry(
+    client: &TcpStream,
+    server: &TcpStream,
+    silence: Option<Duration>,
+    moved: &mut u64,
+) -> Closed {
+    let mut up = Flow::new(client, server, Copying::WhenNeeded);
+    let mut down = Flow::new(server, client, Copying::WhenNeeded);
+    let mut clock = Clock { last: Instant::now(), allowed: silence };
+    let mut sleep = pin!(tokio::time::sleep(silence.unwrap_or_default()));
+    poll_fn(|cx| {
+        let before = up.moved() + down.moved();
+        let (upward, downward) = (up.poll(cx), down.poll(cx));
+        *moved = down.moved();
+        match (upward, downward) {
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Closed::Complete),
+            (Poll::Ready(Err(error)), _) => return Poll::Ready(error.blame(Closed::Client, Closed::Server)),
+            (_, Poll::Ready(Err(error))) => return Poll::Ready(error.blame(Closed::Server, Closed::Client)),
+            _ => {}
+        }
+        if up.moved() + down.moved() > before {
+            clock.last = Instant::now();
+        }
+        clock.poll(sleep.as_mut(), cx).map(|()| Closed::Silent)
+    })
+    .await
+}
+
+/// Watches for silence. The timer is set again only when it rings: activity costs nothing.
+struct Clock {
+    last: Instant,
+    allowed: Option<Duration>,
+}
+
+impl Clock {
+    fn poll(&mut self, mut sleep: std::pin::Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(allowed) = self.allowed else { return Poll::Pending };
+        while sleep.as_mut().poll(cx).is_ready() {
+            let due = self.last + allowed;
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+/// An error, and at which end of a flow it happened.
+enum Broken {
+    From(io::Error),
+    To(io::Error),
+}
+
+impl Broken {
+    fn blame(self, from: Closed, to: Closed) -> Closed {
+        let (closed, error) = match self {
+            Self::From(error) => (from, error),
+            Self::To(error) => (to, error),
+        };
+        tracing::debug!(target: "lockgate::tunnel", %error, ?closed, "a tunnel broke");
+        closed
+    }
+}
+
+#[cfg(test)]
+mod tests;
