@@ -2,9 +2,11 @@
 
 mod cert;
 mod check;
+mod migrate;
 mod plugins;
-mod report;
+pub(crate) mod report;
 mod run;
+mod tinyproxy;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -27,6 +29,11 @@ enum Command {
     /// Certificates.
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Print a tinyproxy.conf as TOML, with remarks on what needs attention.
+    Migrate(migrate::Arguments),
+    /// Be tinyproxy: same options, same file, same exit codes.
+    #[command(disable_help_flag = true, override_usage = "lockgate tinyproxy [-d] [-c FILE] [-h] [-v]")]
+    Tinyproxy,
     /// List the plugins and authenticators that are compiled in, with their keys.
     Plugins(plugins::Arguments),
 }
@@ -38,24 +45,45 @@ struct FileArguments {
     config: Option<PathBuf>,
 }
 
-/// How a command ends.
+/// How a command ends. From [`Usage`](Self::Usage) on, the numbers are those of sysexits.h, as tinyproxy has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Exit {
     /// It did what it was asked.
-    Success,
+    Success = 0,
     /// It could not.
-    Failure,
-    /// It was asked wrongly: bad usage or a bad configuration (`EX_USAGE` of sysexits.h).
-    Usage,
+    Failure = 1,
+    /// It was asked wrongly: bad usage or, but for tinyproxy, a bad configuration (`EX_USAGE`).
+    Usage = 64,
+    /// A filter cannot be used (`EX_DATAERR`).
+    Data = 65,
+    /// There is no such user or group (`EX_NOUSER`).
+    NoUser = 67,
+    /// tinyproxy's code for a bad configuration (`EX_SOFTWARE`).
+    Software = 70,
+    /// The system refused a socket or a file (`EX_OSERR`).
+    System = 71,
+    /// User or group cannot be taken (`EX_NOPERM`).
+    NoPermission = 77,
+}
+
+impl Exit {
+    /// The number for whoever waits.
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The end that another process of this program came to.
+    pub(crate) fn from_code(code: u8) -> Self {
+        let all =
+            [Self::Success, Self::Usage, Self::Data, Self::NoUser, Self::Software, Self::System, Self::NoPermission];
+        all.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failure)
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Success => 0,
-            Exit::Failure => 1,
-            Exit::Usage => 64,
-        })
+        Self::from(exit.code())
     }
 }
 
@@ -65,6 +93,10 @@ pub(crate) fn run() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         report::error("another TLS crypto provider was installed first");
         return Exit::Failure.into();
+    }
+    // Before anything else has a look at the arguments: its options are not those of our parser.
+    if let Some(arguments) = tinyproxy::arguments(std::env::args_os()) {
+        return tinyproxy::run(arguments).into();
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -79,6 +111,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Run(arguments) => run::run(arguments.config.as_deref()),
         Command::Check(arguments) => check::run(arguments.config.as_deref()),
         Command::Cert(command) => cert::run(&command),
+        Command::Migrate(arguments) => migrate::run(&arguments),
+        // Found by its name above; this is for the list of commands.
+        Command::Tinyproxy => Exit::Usage,
         Command::Plugins(arguments) => plugins::run(&arguments),
     }
     .into()

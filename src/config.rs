@@ -4,6 +4,7 @@
 //! out is resolved.
 
 mod authenticator;
+mod exposure;
 mod listener;
 mod log;
 mod route;
@@ -13,12 +14,17 @@ use std::{path::Path, sync::Arc};
 
 use authenticator_api::Authenticator;
 use plugin_api::{
-    Named, SharedStore,
+    Named,
     config::{Problem, Problems, Source, did_you_mean, parse},
 };
 use proxy_core::Config;
 
-pub(crate) use self::log::Level;
+use crate::{lasting::Lasting, tinyproxy};
+
+pub(crate) use self::{
+    log::{Destination, Level, Program, Style},
+    server::Process,
+};
 
 /// A configuration that can be started.
 pub(crate) struct Loaded {
@@ -28,8 +34,12 @@ pub(crate) struct Loaded {
     pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
     /// How long requests may take to finish after SIGTERM.
     pub(crate) drain: std::time::Duration,
-    /// What the program says on standard error.
-    pub(crate) level: Level,
+    /// What the program says about itself.
+    pub(crate) log: Program,
+    /// How it runs.
+    pub(crate) process: Process,
+    /// What people should be told about it.
+    pub(crate) remarks: Vec<String>,
 }
 
 /// Why a file cannot be used.
@@ -44,8 +54,13 @@ pub(crate) enum LoadError {
 /// The sections that a file may have.
 const SECTIONS: [&str; 5] = ["authenticator", "listener", "log", "route", "server"];
 
-/// Reads and builds a whole file. Starts nothing.
-pub(crate) fn load_file(path: &Path) -> Result<Loaded, LoadError> {
+/// Reads and builds a whole file. Starts nothing. The name says in which language it is: `.conf` is tinyproxy's.
+pub(crate) fn load_file(path: &Path, lasting: &Lasting) -> Result<Loaded, LoadError> {
+    if path.extension().is_some_and(|extension| extension == "conf") {
+        let mut loaded = tinyproxy::load(path, tinyproxy::Mode::Foreground, lasting)?;
+        loaded.config.remarks.extend(loaded.warnings.sentences());
+        return Ok(loaded.config);
+    }
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
     let text = match String::from_utf8(bytes) {
@@ -58,11 +73,11 @@ pub(crate) fn load_file(path: &Path) -> Result<Loaded, LoadError> {
             return Err(LoadError::Problems(problems));
         }
     };
-    load(Source::new(name, text)).map_err(LoadError::Problems)
+    load(Source::new(name, text), lasting).map_err(LoadError::Problems)
 }
 
 /// Builds a configuration. Starts nothing.
-pub(crate) fn load(source: Source) -> Result<Loaded, Problems> {
+pub(crate) fn load(source: Source, lasting: &Lasting) -> Result<Loaded, Problems> {
     let mut problems = Problems::new(source.clone());
     let mut root = parse(&source, &mut problems);
     let whole = root.span();
@@ -73,11 +88,10 @@ pub(crate) fn load(source: Source) -> Result<Loaded, Problems> {
     let listeners = listener::build(root.take_tables("listener", &mut problems), &mut problems);
     let mut named = Named::default();
     let authenticators =
-        authenticator::build(root.take_tables("authenticator", &mut problems), &mut named, &mut problems);
+        authenticator::build(root.take_tables("authenticator", &mut problems), &mut named, lasting, &mut problems);
     let names: Vec<_> = listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
-    let shared = SharedStore::default();
     let has_routes = root.contains("route");
-    let routes = route::build(root.take_tables("route", &mut problems), &names, &named, &shared, &mut problems);
+    let routes = route::build(root.take_tables("route", &mut problems), &names, &named, &lasting.shared, &mut problems);
 
     for key in root.keys() {
         let hint = did_you_mean(&key, &SECTIONS).unwrap_or_else(|| format!("sections: {}", SECTIONS.join(", ")));
@@ -95,6 +109,7 @@ pub(crate) fn load(source: Source) -> Result<Loaded, Problems> {
                 .with_hint("add `[[route]]` with `chain = [{ use = \"upstream\", servers = [\"127.0.0.1:8080\"] }]`"),
         );
     }
+    let remarks = exposure::remarks(&listeners, &routes);
     let loaded = server.zip(log).map(|(server, log)| Loaded {
         engine: Config {
             listeners,
@@ -108,7 +123,9 @@ pub(crate) fn load(source: Source) -> Result<Loaded, Problems> {
         },
         authenticators,
         drain: server.drain,
-        level: log.level,
+        log: log.program,
+        process: server.process,
+        remarks,
     });
     problems.or_ok(loaded)
 }

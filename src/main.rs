@@ -2,7 +2,10 @@
 
 mod cli;
 mod config;
+mod lasting;
+mod process;
 mod registry;
+mod tinyproxy;
 
 use std::process::ExitCode;
 

@@ -12,6 +12,8 @@ use plugin_api::{
 pub(crate) const PLUGINS: &[Kind] = &[
     Kind::of::<plugin_acme_challenge::AcmeChallenge>(),
     Kind::of::<plugin_forward::Forward>(),
+    Kind::of::<plugin_headers::Headers>(),
+    Kind::of::<plugin_reverse_path::ReversePath>(),
     Kind::of::<plugin_upstream::Upstream>(),
 ];
 

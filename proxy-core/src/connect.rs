@@ -1,11 +1,14 @@
 //! `CONNECT`: the request goes through the chain like any other, and becomes a tunnel.
 
+use std::{os::fd::AsRawFd as _, time::Duration};
+
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
-use pingora::protocols::UniqueID as _;
 use plugin_api::{Address, Ending, Request, Target, chain::Decision};
-use std::os::fd::AsRawFd as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::{
     answer::Answer,
@@ -18,18 +21,24 @@ use crate::{
     upstream::Failure,
 };
 
-/// Serves a `CONNECT` request to the end of its tunnel. `head` is the whole request head, `after` what came behind it.
-pub(crate) async fn serve(mut conn: Box<Conn>, mut flight: Box<Flight>, head: &[u8], after: BytesMut) {
+/// Serves a `CONNECT` request. `head` is the whole request head, `after` what came behind it. A tunnel comes back open, and is
+/// to be [carried](Tunnel::carry).
+pub(crate) async fn serve(
+    mut conn: Box<Conn>,
+    mut flight: Box<Flight>,
+    head: &[u8],
+    after: BytesMut,
+) -> Option<Tunnel> {
     let parts = Parts::of(head);
     flight.keep_head(&parts.uri, &parts.headers);
     let decision = flight.run.request(parts.view(&flight.line), &flight.origin.connection).await;
     match decision {
         Ok(Decision::Tunnel { target, .. }) => match dial(&target, &flight.origin).await {
-            Ok(dialled) => {
-                drop(parts);
-                return tunnel(*conn, flight, &target, dialled, after).await;
+            Ok(dialled) => return open(*conn, flight, &target, dialled, after).await,
+            Err(DialError::Declined { stream, reply }) => {
+                relay(*conn, flight, stream, reply).await;
+                return None;
             }
-            Err(DialError::Declined { stream, reply }) => return relay(*conn, flight, stream, reply).await,
             Err(DialError::Failed(failure)) => unreachable(&mut flight, &target, failure),
         },
         Ok(Decision::Respond { response, .. }) => flight.reply = Some(Reply::Hooked((*response).into())),
@@ -44,6 +53,7 @@ pub(crate) async fn serve(mut conn: Box<Conn>, mut flight: Box<Flight>, head: &[
         Err(broken) => flight.broken(&broken),
     }
     reply(&mut conn, &mut flight, &parts).await;
+    None
 }
 
 /// Writes the settled answer, through the response hooks unless one of them is to blame for it.
@@ -78,13 +88,20 @@ fn unreachable(flight: &mut Flight, target: &Target, failure: Failure) {
     flight.reply = Some(Reply::Hooked(failure.answer(target.unreachable_status)));
 }
 
-async fn tunnel(mut conn: Conn, mut flight: Box<Flight>, target: &Target, dialled: Dialled, after: BytesMut) {
+/// Tells the client that the tunnel is open, and gives the server what the client has sent already.
+async fn open(
+    mut conn: Conn,
+    mut flight: Box<Flight>,
+    target: &Target,
+    dialled: Dialled,
+    after: BytesMut,
+) -> Option<Tunnel> {
     let Dialled { mut stream, to, early } = dialled;
     if flight.origin.generation.log.is_some() {
         flight.progress.upstream = Some(to.to_string().into());
     }
-    let (client, server) = (conn.id(), stream.as_raw_fd());
-    narrative::established(flight.line.host.as_deref().unwrap_or_default(), server);
+    narrative::established(flight.line.host.as_deref().unwrap_or_default(), stream.as_raw_fd());
+    flight.progress.server = Some(stream.as_raw_fd());
     let mut accepted = BytesMut::from(match flight.line.version {
         Version::HTTP_10 => &b"HTTP/1.0 200 Connection established\r\nProxy-agent: lockgate\r\n\r\n"[..],
         _ => b"HTTP/1.1 200 Connection established\r\nProxy-agent: lockgate\r\n\r\n",
@@ -94,26 +111,38 @@ async fn tunnel(mut conn: Conn, mut flight: Box<Flight>, target: &Target, dialle
     let write = flight.origin.generation.timeouts.write;
     if !conn.send(&accepted, write).await {
         flight.progress.ending = Ending::Client;
-        return;
+        return None;
     }
     if !after.is_empty() && !matches!(tokio::time::timeout(write, stream.write_all(&after)).await, Ok(Ok(()))) {
         flight.progress.ending = Ending::Upstream;
-        return;
+        return None;
     }
-    // Neither the reply nor early bytes are needed for the hours that a tunnel may last.
-    drop((accepted, after));
-    let socket = conn.into_socket();
-    let closed = tunnel::carry(&socket, &stream, target.idle_timeout, &mut flight.progress.sent).await;
-    narrative::closed(client, server);
-    flight.progress.ending = match closed {
-        Closed::Complete | Closed::Silent => Ending::Complete,
-        Closed::Client => Ending::Client,
-        Closed::Server => Ending::Upstream,
-    };
+    Some(Tunnel { client: conn.into_socket(), server: stream, flight, silence: target.idle_timeout })
+}
+
+/// An open tunnel: no more than what the hours that it may last need.
+pub(crate) struct Tunnel {
+    client: TcpStream,
+    server: TcpStream,
+    flight: Box<Flight>,
+    silence: Option<Duration>,
+}
+
+impl Tunnel {
+    /// Moves bytes until it ends.
+    pub(crate) async fn carry(self) {
+        let Self { client, server, mut flight, silence } = self;
+        let closed = tunnel::carry(&client, &server, silence, &mut flight.progress.sent).await;
+        flight.progress.ending = match closed {
+            Closed::Complete | Closed::Silent => Ending::Complete,
+            Closed::Client => Ending::Client,
+            Closed::Server => Ending::Upstream,
+        };
+    }
 }
 
 /// Passes on what the parent proxy said instead of opening the tunnel.
-async fn relay(mut conn: Conn, mut flight: Box<Flight>, mut stream: tokio::net::TcpStream, mut reply: BytesMut) {
+async fn relay(mut conn: Conn, mut flight: Box<Flight>, mut stream: TcpStream, mut reply: BytesMut) {
     let write = flight.origin.generation.timeouts.write;
     let status = reply.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
     flight.progress.status = status;
@@ -169,4 +198,4 @@ impl Parts {
 }
 
 /// How long the rest of a parent's refusal is waited for.
-const PARENT_REST: std::time::Duration = std::time::Duration::from_secs(2);
+const PARENT_REST: Duration = Duration::from_secs(2);

@@ -26,7 +26,7 @@ use crate::{
     access_log::Record,
     answer::Answer,
     conn::{Conn, Watch},
-    connect,
+    connect::{self, Tunnel},
     flight::{Flight, Line, Origin, Reuse},
     generation::Generation,
     head::{Framing, Head, Refusal, Scanner},
@@ -68,6 +68,14 @@ enum Arrival {
     Refused(Refusal),
 }
 
+/// What becomes of a connection after a request, unless it ends.
+enum Served {
+    /// It can serve another.
+    Again(Box<Conn>),
+    /// It is a tunnel now.
+    Tunnel(Tunnel),
+}
+
 impl Edge {
     pub(crate) fn new(
         shard: Arc<Shard>,
@@ -80,8 +88,8 @@ impl Edge {
         Self { shard, proxy, listener, connection, port, never }
     }
 
-    /// Serves the connection to its end.
-    pub(crate) async fn serve(self, stream: TcpStream) {
+    /// Serves the connection to its end, or until it has become a tunnel.
+    pub(crate) async fn serve(self, stream: TcpStream) -> Option<Tunnel> {
         let (client, local): (SocketAddr, SocketAddr) = (self.connection.client, self.connection.local);
         let mut conn = Box::new(Conn::new(stream, client, local));
         let mut bytes = BytesMut::new();
@@ -95,13 +103,22 @@ impl Edge {
                     let head = bytes.split_to(length);
                     match Head::parse(&head, &generation.limits) {
                         Ok(parsed) => self.request(generation, conn, parsed, head, std::mem::take(&mut bytes)).await,
-                        Err(refusal) => return self.refuse(&generation, &mut conn, refusal).await,
+                        Err(refusal) => {
+                            self.refuse(&generation, &mut conn, refusal).await;
+                            return None;
+                        }
                     }
                 }
-                Arrival::End => return,
-                Arrival::Refused(refusal) => return self.refuse(&generation, &mut conn, refusal).await,
+                Arrival::End => return None,
+                Arrival::Refused(refusal) => {
+                    self.refuse(&generation, &mut conn, refusal).await;
+                    return None;
+                }
             };
-            let Some(mut back) = served else { return };
+            let mut back = match served? {
+                Served::Again(back) => back,
+                Served::Tunnel(tunnel) => return Some(tunnel),
+            };
             bytes = back.take_stash();
             back.set_watch(None);
             conn = back;
@@ -173,7 +190,7 @@ impl Edge {
         }
     }
 
-    /// Serves one request; the connection comes back when it can serve another.
+    /// Serves one request.
     async fn request(
         &self,
         generation: Arc<Generation>,
@@ -181,7 +198,7 @@ impl Edge {
         head: Head,
         bytes: BytesMut,
         after: BytesMut,
-    ) -> Option<Box<Conn>> {
+    ) -> Option<Served> {
         narrative::requested(conn.id(), &bytes);
         let facts = Facts {
             listener: &self.connection.listener,
@@ -191,23 +208,30 @@ impl Edge {
             client: self.connection.client.ip(),
         };
         let Some(chain) = route::find(&generation.routes, &facts) else {
-            return self.unrouted(&generation, conn, &head, &bytes, after).await;
+            return self.unrouted(&generation, conn, &head, &bytes, after).await.map(Served::Again);
         };
-        let flight = self.flight(Arc::clone(&generation), Arc::clone(chain), &head, &bytes);
+        let flight = self.flight(conn.id(), Arc::clone(&generation), Arc::clone(chain), &head, &bytes);
         if head.method == Method::CONNECT {
-            connect::serve(conn, flight, &bytes, after).await;
-            return None;
+            return connect::serve(conn, flight, &bytes, after).await.map(Served::Tunnel);
         }
-        self.hand_over(conn, flight, &head, bytes, after).await
+        self.hand_over(conn, flight, &head, bytes, after).await.map(Served::Again)
     }
 
-    fn flight(&self, generation: Arc<Generation>, chain: Arc<Chain>, head: &Head, bytes: &[u8]) -> Box<Flight> {
+    fn flight(
+        &self,
+        fd: i32,
+        generation: Arc<Generation>,
+        chain: Arc<Chain>,
+        head: &Head,
+        bytes: &[u8],
+    ) -> Box<Flight> {
         let line = line(&generation, head, bytes);
         let origin = Origin {
             shard: Arc::clone(&self.shard),
             generation,
             connection: Arc::clone(&self.connection),
             port: self.port,
+            fd,
         };
         let mut flight = Flight::new(origin, chain, line);
         if !head.keep_alive || !self.listener.keep_alive || self.shard.is_draining() {

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use plugin_api::{Chain, Connection, Ending, Form, Outcome, Request, chain::Run};
 
 use crate::{
-    access_log::Record, answer::Answer, conn::Watch, generation::Generation, metrics::Metric, shard::Shard,
+    access_log::Record, answer::Answer, conn::Watch, generation::Generation, metrics::Metric, narrative, shard::Shard,
     upstream::Attempts,
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct Origin {
     pub(crate) connection: Arc<Connection>,
     /// The port that the listener is bound to.
     pub(crate) port: u16,
+    /// The descriptor of the client's connection.
+    pub(crate) fd: i32,
 }
 
 /// The request line and the few fields that logs and routes need.
@@ -64,6 +66,8 @@ pub(crate) struct Progress {
     pub(crate) sent: u64,
     pub(crate) ending: Ending,
     pub(crate) upstream: Option<Box<str>>,
+    /// The descriptor of the connection that was made to the server.
+    pub(crate) server: Option<i32>,
     /// Head and URI as the client sent them, kept only for chains whose plugins want to see the end.
     pub(crate) kept: Option<Box<Kept>>,
 }
@@ -98,6 +102,7 @@ impl Flight {
                 sent: 0,
                 ending: Ending::Proxy,
                 upstream: None,
+                server: None,
                 kept: None,
             },
             reuse: Reuse::Allowed,
@@ -138,6 +143,9 @@ impl Flight {
             return;
         }
         let duration = self.progress.started.elapsed();
+        if let Some(server) = self.progress.server {
+            narrative::closed(self.origin.fd, server);
+        }
         self.count();
         self.run_log_hooks(duration);
         let generation = Arc::clone(&self.origin.generation);

@@ -32,7 +32,7 @@ pub(crate) fn established(host: &str, fd: i32) {
     );
 }
 
-/// Both connections of a tunnel have ended.
+/// The request, or both connections of the tunnel, have ended.
 pub(crate) fn closed(client: i32, server: i32) {
     tracing::info!(
         target: "lockgate::narrative",

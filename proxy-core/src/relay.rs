@@ -70,6 +70,8 @@ impl ProxyHttp for Relay {
         session.set_read_timeout(Some(timeouts.read));
         session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN_TIME));
+        // An HTTP/1.0 client knows no interim responses (RFC 9110 §15.2).
+        session.as_mut().set_ignore_info_resp(flight.line.version < Version::HTTP_11);
         if flight.reuse == Reuse::Last {
             session.set_keepalive(None);
         }
@@ -124,7 +126,9 @@ impl ProxyHttp for Relay {
                 }
                 return Ok(Box::new(peer));
             }
-            if attempts.peer().settings().fall_through == FallThrough::Never {
+            // A circle is a mistake of the configuration, which must not pass for a server that is down.
+            let is_circle = attempts.failure == Some(Failure::Loop);
+            if is_circle || attempts.peer().settings().fall_through == FallThrough::Never {
                 let failure = attempts.failure.unwrap_or(Failure::Connect);
                 flight.progress.ending = Ending::Upstream;
                 let status = attempts.peer().settings().unreachable_status;
@@ -174,6 +178,7 @@ impl ProxyHttp for Relay {
             && !reused
         {
             narrative::established(flight.line.host.as_deref().unwrap_or_default(), fd);
+            flight.progress.server = Some(fd);
         }
         Ok(())
     }

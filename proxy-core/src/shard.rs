@@ -209,7 +209,11 @@ fn admit(
     let open = Open { shard: Arc::clone(shard), _permit: permit };
     let edge = Edge::new(Arc::clone(shard), Arc::clone(proxy), listener, Arc::new(connection), slot.address.port());
     tokio::spawn(async move {
-        edge.serve(stream).await;
+        // Apart, so that what a tunnel does not need is given back when it opens.
+        let tunnel = Box::pin(edge.serve(stream)).await;
+        if let Some(tunnel) = tunnel {
+            tunnel.carry().await;
+        }
         drop(open);
     });
 }

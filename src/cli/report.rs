@@ -8,7 +8,7 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::config::Level;
+use crate::config::{Level, LoadError};
 
 /// Prints a result.
 pub(crate) fn line(text: impl AsRef<str>) {
@@ -31,6 +31,14 @@ pub(crate) fn chain(problem: &dyn Error, hint: Option<&str>) {
     error(sentence(problem));
     if let Some(hint) = hint {
         eprintln!("  hint: {hint}");
+    }
+}
+
+/// Prints why a configuration cannot be used.
+pub(crate) fn load_error(error: &LoadError) {
+    match error {
+        LoadError::Problems(problems) => plain(problems.to_string()),
+        LoadError::Read { .. } => chain(error, None),
     }
 }
 
@@ -67,9 +75,9 @@ pub(crate) fn sentence(problem: &dyn Error) -> String {
 /// `tracing_subscriber::EnvFilter`.
 pub(crate) fn start_log(level: Level) {
     let default = match level {
-        Level::Error => "error",
+        Level::Critical | Level::Error => "error",
         Level::Warn => "warn",
-        Level::Info => "info",
+        Level::Notice | Level::Connect | Level::Info => "info",
         Level::Debug => "debug",
         Level::Trace => "trace",
     };

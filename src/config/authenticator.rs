@@ -8,12 +8,13 @@ use plugin_api::{
     config::{Array, Problem, Problems, did_you_mean},
 };
 
-use crate::registry::AUTHENTICATORS;
+use crate::{lasting::Lasting, registry::AUTHENTICATORS};
 
 /// Builds them and puts them where plugins find them by name.
 pub(super) fn build(
     array: Option<Array<'_>>,
     named: &mut Named,
+    lasting: &Lasting,
     problems: &mut Problems,
 ) -> Vec<Arc<dyn Authenticator>> {
     let mut built = Vec::new();
@@ -30,7 +31,9 @@ pub(super) fn build(
             problems.push(Problem::new(kind_span, format!("unknown authenticator `{kind}`")).with_hint(hint));
             continue;
         };
-        let Some(authenticator) = (found.build)(table, problems) else { continue };
+        let fingerprint = format!("{name:?} {kind} {}", table.fingerprint());
+        let found = lasting.authenticator(fingerprint, || (found.build)(table, problems));
+        let Some(authenticator) = found else { continue };
         if !named.insert::<dyn Authenticator>(&name, Arc::clone(&authenticator)) {
             problems.push(Problem::new(name_span, format!("there is another authenticator `{name}`")));
         }

@@ -1,5 +1,7 @@
 //! `[log]`: the access log and what the program itself says.
 
+use std::path::PathBuf;
+
 use plugin_api::{
     config::{Problems, Table},
     schemars::{self, JsonSchema},
@@ -10,7 +12,28 @@ use serde::Deserialize;
 /// The resolved section.
 pub(super) struct Log {
     pub(super) access: Option<LogConfig>,
-    pub(super) level: Level,
+    pub(super) program: Program,
+}
+
+/// What the program says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// Where it goes; standard error when absent.
+    pub(crate) destination: Option<Destination>,
+    /// The form of the lines.
+    pub(crate) style: Style,
+    /// How much of it.
+    pub(crate) level: Level,
+}
+
+/// Where the program's own lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    Stderr,
+    Stdout,
+    Syslog,
+    Off,
+    File(PathBuf),
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
@@ -19,8 +42,22 @@ struct Raw {
     access: Option<String>,
     /// The form of these lines.
     format: Option<RawFormat>,
-    /// How much the program says about itself on standard error.
+    /// Where the program's own lines go: `"stderr"` (when absent), `"stdout"`, `"syslog"`, `"off"` or a path.
+    program: Option<String>,
+    /// The form of these lines.
+    style: Option<Style>,
+    /// How much the program says about itself: what is at least as severe. `connect`, for tinyproxy's lines about connections, is
+    /// everything but `info`.
     level: Option<Level>,
+}
+
+/// The form of the program's own lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Style {
+    #[default]
+    Plain,
+    Tinyproxy,
 }
 
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
@@ -31,11 +68,14 @@ enum RawFormat {
 }
 
 /// How much the program says about itself.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Level {
+    Critical,
     Error,
     Warn,
+    Notice,
+    Connect,
     #[default]
     Info,
     Debug,
@@ -57,5 +97,21 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
         None | Some(RawFormat::Text) => Format::Text,
         Some(RawFormat::Json) => Format::Json,
     };
-    Some(Log { access: sink.map(|sink| LogConfig { sink, format }), level: raw.level.unwrap_or_default() })
+    let program = Program {
+        destination: raw.program.map(destination),
+        style: raw.style.unwrap_or_default(),
+        level: raw.level.unwrap_or_default(),
+    };
+    Some(Log { access: sink.map(|sink| LogConfig { sink, format }), program })
+}
+
+/// The names that stand for a stream of this process do not depend on what /dev looks like after privileges are dropped.
+fn destination(text: String) -> Destination {
+    match text.as_str() {
+        "stderr" | "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Destination::Stderr,
+        "stdout" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Destination::Stdout,
+        "syslog" => Destination::Syslog,
+        "off" | "/dev/null" => Destination::Off,
+        _ => Destination::File(text.into()),
+    }
 }

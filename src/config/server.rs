@@ -1,6 +1,6 @@
 //! `[server]`: what holds for the whole proxy.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use plugin_api::{
     config::{ByteSize, Duration, Problem, Problems, Table},
@@ -17,6 +17,20 @@ pub(super) struct Server {
     pub(super) shards: NonZeroUsize,
     pub(super) max_clients: Option<usize>,
     pub(super) drain: std::time::Duration,
+    pub(super) process: Process,
+}
+
+/// How the program runs. None of it can change while it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// Whom to become once everything is open: a name or a number.
+    pub(crate) user: Option<String>,
+    /// Its group: a name or a number.
+    pub(crate) group: Option<String>,
+    /// Where the process id is written, as the file says.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Whether to go to the background.
+    pub(crate) daemon: bool,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
@@ -40,6 +54,31 @@ struct Raw {
     drain_timeout: Option<Duration>,
     /// The size of a request head.
     head_limit: Option<ByteSize>,
+    /// The user, name or number, to run as once listeners and logs are open; for a start as root.
+    user: Option<Account>,
+    /// The group to run as; the user's own when absent.
+    group: Option<Account>,
+    /// A file that holds the process id while the proxy runs.
+    pid_file: Option<PathBuf>,
+    /// Whether to go to the background as soon as it serves.
+    daemon: Option<bool>,
+}
+
+/// A name, or a number that may be written as one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Account {
+    Number(u32),
+    Name(String),
+}
+
+impl Account {
+    fn text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Name(name) => name,
+        }
+    }
 }
 
 pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option<Server> {
@@ -75,5 +114,11 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
         shards: raw.shards.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         max_clients: raw.max_clients,
         drain: or(raw.drain_timeout, std::time::Duration::from_secs(30)),
+        process: Process {
+            user: raw.user.map(Account::text),
+            group: raw.group.map(Account::text),
+            pid_file: raw.pid_file,
+            daemon: raw.daemon.unwrap_or(false),
+        },
     })
 }

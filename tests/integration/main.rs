@@ -9,8 +9,15 @@
 
 mod bad_days;
 mod certbot;
+mod clients;
 mod durability;
+mod forward;
 mod intercept;
 mod obtain;
+mod process;
+mod original;
 mod proxy;
+mod reload;
+mod reverse;
 mod support;
+mod tinyproxy_conf;

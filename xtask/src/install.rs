@@ -24,10 +24,14 @@ pub const DEMO: &[Need] = &[
     ("setpriv", "util-linux"),
 ];
 
-/// What `cargo xtask test` needs.
+/// What `cargo xtask test` needs. Python's modules are no programs: their files stand for them.
 pub const TEST: &[Need] = &[
+    ("/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"),
+    ("/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"),
     ("certbot", "certbot"),
+    ("chromium", "chromium"),
     ("curl", "curl"),
+    ("git", "git"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("nginx", "nginx-light"),
@@ -36,8 +40,11 @@ pub const TEST: &[Need] = &[
     ("python3", "python3-minimal"),
     ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
+    ("squid", "squid"),
     ("strace", "strace"),
+    ("tinyproxy", "tinyproxy"),
     ("unshare", "util-linux"),
+    ("wget", "wget"),
 ];
 
 /// Installs what is missing, and says how that went.

@@ -115,6 +115,7 @@ impl Forward {
         let authority = request.uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
         let destination = Destination::parse(authority, 443).ok_or_else(|| bad_request(MALFORMED))?;
         if self.connect_ports.as_ref().is_some_and(|ports| !ports.contains(&destination.port)) {
+            tracing::info!(target: "lockgate::narrative", "Refused CONNECT method on port {}", destination.port);
             let reason = "The CONNECT method not allowed with the port you tried to use.";
             return Err(Box::new(Response::refuse(StatusCode::FORBIDDEN, reason)));
         }

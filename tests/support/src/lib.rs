@@ -5,6 +5,7 @@
 //! started it. A peer that does not start hands its own output back in the error.
 
 mod binary;
+mod hosts_file;
 mod netns;
 mod nginx;
 mod origin;
@@ -14,9 +15,15 @@ mod process;
 mod raw;
 mod scratch;
 mod site;
+mod squid;
+mod tinyproxy;
+mod tls_site;
+mod usage;
 mod visitors;
+mod web_socket;
 
 pub use binary::Lockgate;
+pub use hosts_file::HostsFile;
 pub use netns::{Namespace, Network, NetworkError, collect_leftovers};
 pub use nginx::Nginx;
 pub use origin::Origin;
@@ -27,4 +34,9 @@ pub use raw::{Connection, Response};
 pub use rustix::process::Signal;
 pub use scratch::scratch_dir;
 pub use site::Site;
+pub use squid::Squid;
+pub use tinyproxy::Tinyproxy;
+pub use tls_site::TlsSite;
+pub use usage::{Usage, find_process, raise_descriptor_limit};
 pub use visitors::{Phase, Report, Visitors};
+pub use web_socket::WebSocketEcho;

@@ -1,6 +1,11 @@
 //! nginx as the application: serves a site and knows nothing of Lockgate.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use tempfile::TempDir;
 
@@ -28,7 +33,12 @@ impl Nginx {
         fs::write(root.join("big"), site::filler(DOWNLOAD)).map_err(prepare())?;
         let reserved = place.reserve_both(port).map_err(StartError::prepare("a port"))?;
         let addresses: Vec<_> = reserved.iter().map(crate::Reservation::address).collect();
-        let listen: String = addresses.iter().map(|address| format!("listen {address} backlog=4096;\n")).collect();
+        // In a namespace loopback is nobody else's, and a proxy beside the server dials that.
+        let loopback = [Place::Loopback.ipv4().into(), Place::Loopback.ipv6().into()]
+            .map(|ip: IpAddr| SocketAddr::new(ip, addresses[0].port()));
+        let beside = if let Place::Namespace(_) = place { &loopback[..] } else { &[] };
+        let all = addresses.iter().chain(beside);
+        let listen: String = all.map(|address| format!("listen {address} backlog=4096;\n")).collect();
         let config = CONFIG
             .replace("@DIR@", &directory.path().display().to_string())
             .replace("@LISTEN@", &listen)

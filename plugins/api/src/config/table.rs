@@ -70,6 +70,14 @@ impl<'s> Table<'s> {
         Spans { span: self.span.clone(), key: None, node: Node::of_table(&self.keys) }
     }
 
+    /// A text that is the same for two tables with the same keys and values, wherever they stand and however they are
+    /// written.
+    pub fn fingerprint(&self) -> String {
+        let mut text = String::new();
+        write_table(&self.keys, &mut text);
+        text
+    }
+
     /// Takes a text out of the table; anything else under that key is a problem.
     pub fn take_text(&mut self, key: &str, problems: &mut Problems) -> Option<(Span, String)> {
         let value = self.keys.remove(key)?;
@@ -133,6 +141,30 @@ impl<'s> Table<'s> {
                 None
             }
         }
+    }
+}
+
+fn write_table(keys: &DeTable<'_>, text: &mut String) {
+    let sorted: BTreeMap<&str, &DeValue<'_>> =
+        keys.iter().map(|(key, value)| (&**key.get_ref(), value.get_ref())).collect();
+    text.push('{');
+    for (key, value) in sorted {
+        text.push_str(&format!("{key:?}="));
+        write_value(value, text);
+    }
+    text.push('}');
+}
+
+fn write_value(value: &DeValue<'_>, text: &mut String) {
+    match value {
+        DeValue::Table(keys) => write_table(keys, text),
+        DeValue::Array(items) => {
+            text.push('[');
+            items.iter().for_each(|item| write_value(item.get_ref(), text));
+            text.push(']');
+        }
+        // Everything else holds no places.
+        other => text.push_str(&format!("{other:?},")),
     }
 }
 
@@ -276,6 +308,19 @@ mod tests {
         assert!(errors(&deep).contains("f.toml:2:"));
         let large = format!("[[site]]\nservers = [{}]", "\"a\",".repeat(250_000));
         assert_eq!(errors(&large), "");
+    }
+
+    #[test]
+    fn a_fingerprint_is_about_keys_and_values_only() {
+        let print = |text: &str| {
+            let source = Source::new("f.toml", text);
+            parse(&source, &mut Problems::new(source.clone())).fingerprint()
+        };
+        let one = print("a = 1\nb = { c = [\"x\", \"y\"] }\n");
+        assert_eq!(one, print("# moved\n\nb.c = ['x',   'y']\na = 1"));
+        for other in ["a = 2\nb = { c = [\"x\", \"y\"] }", "a = 1\nb = { c = [\"xy\"] }", "a = \"1\"\nb = { c = [\"x\", \"y\"] }"] {
+            assert_ne!(one, print(other), "{other}");
+        }
     }
 
     #[test]

@@ -1,0 +1,73 @@
+//! The keys of the `reverse-path` plugin.
+
+use plugin_api::{config::Duration, schemars::JsonSchema, serde::Deserialize};
+
+/// The keys of the `reverse-path` plugin.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(crate = "plugin_api::serde")]
+#[schemars(crate = "plugin_api::schemars")]
+pub struct Config {
+    /// Paths and where they lead: `{ path = "/app/", to = "http://127.0.0.1:8080/" }`. The first that matches takes the
+    /// request.
+    pub paths: Vec<Path>,
+
+    /// Whether a cookie remembers the path, for applications whose links leave it out.
+    #[serde(default)]
+    pub magic: bool,
+
+    /// The URL under which visitors know this proxy: a `Location` that names an application is rewritten to its path
+    /// below this URL.
+    #[serde(default)]
+    pub base_url: Option<String>,
+
+    /// Whether a request that no path matches is refused (400) instead of going on down the chain.
+    #[serde(default)]
+    pub only: bool,
+
+    /// Whether applications are told about the visitor (`X-Forwarded-*` and `Forwarded`).
+    #[serde(default = "yes")]
+    pub forwarded: bool,
+
+    /// The status when an application cannot be reached, instead of 502 or 504.
+    #[serde(default)]
+    pub unreachable_status: Option<u16>,
+
+    /// For connecting to an application, TLS handshake included.
+    #[serde(default = "seconds::<5>")]
+    pub connect_timeout: Duration,
+
+    /// For the response head, and for each pause within the body.
+    #[serde(default = "seconds::<60>")]
+    pub read_timeout: Duration,
+
+    /// For each write to an application.
+    #[serde(default = "seconds::<60>")]
+    pub write_timeout: Duration,
+
+    /// How long an unused connection to an application is kept.
+    #[serde(default = "seconds::<60>")]
+    pub idle_timeout: Duration,
+
+    /// How long an upgraded connection (WebSocket) may be silent in both directions; without it, for ever.
+    #[serde(default)]
+    pub upgraded_idle_timeout: Option<Duration>,
+}
+
+/// A path and where it leads.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(crate = "plugin_api::serde")]
+#[schemars(crate = "plugin_api::schemars")]
+pub struct Path {
+    /// What the paths of requests start with; a `/` at the end is added if it is missing.
+    pub path: String,
+    /// The URL that takes its place, `http` or `https`.
+    pub to: String,
+}
+
+fn seconds<const SECONDS: u64>() -> Duration {
+    Duration::from_secs(SECONDS)
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,187 @@
+//! `reverse-path`: maps paths to applications on other servers.
+
+mod config;
+mod mapping;
+mod segment;
+mod target;
+
+use plugin_api::{
+    BuildCx, ConfigError, Cx, Form, Peer, Phases, Plugin, Request, RequestHead, Response, ResponseHead, Step, Terminal,
+    Timeouts, Verdict,
+    http::{HeaderValue, StatusCode, header},
+};
+
+pub use config::{Config, Path};
+use mapping::{Chosen, Found, Mapping};
+use target::{Target, TargetError};
+
+/// Takes the requests whose path is mapped, and names the application that gets them.
+pub struct ReversePath {
+    mappings: Vec<Mapping>,
+    /// One for each mapping.
+    peers: Vec<Peer>,
+    /// One for each mapping, when cookies remember paths.
+    cookies: Option<Vec<HeaderValue>>,
+    /// Ends with `/`.
+    base_url: Option<String>,
+    only: bool,
+}
+
+/// What the plugin remembers about a request.
+#[derive(Default)]
+pub struct State {
+    chosen: Option<Chosen>,
+    /// Whether the request was passed on: only then is the response the application's.
+    passed_on: bool,
+}
+
+impl Plugin for ReversePath {
+    const NAME: &'static str = "reverse-path";
+    const PHASES: Phases = Phases::REQUEST.and(Phases::UPSTREAM_REQUEST).and(Phases::RESPONSE);
+    const TERMINAL: Terminal = Terminal::Sometimes;
+
+    type Config = Config;
+    type State = State;
+
+    fn build(config: Config, _: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
+        if config.paths.is_empty() {
+            return Err(ConfigError::key("paths", "there must be at least one path"));
+        }
+        let mappings = mappings(&config)?;
+        let cookies = mappings.iter().map(|mapping| mapping::cookie(&mapping.path)).collect::<Result<_, _>>();
+        let cookies = cookies.map_err(|error| ConfigError::key("paths", error.to_string()))?;
+        Ok(Self {
+            peers: peers(&config, &mappings)?,
+            cookies: config.magic.then_some(cookies),
+            base_url: config.base_url.map(base_url).transpose()?,
+            only: config.only,
+            mappings,
+        })
+    }
+
+    fn terminal(&self) -> Terminal {
+        if self.only { Terminal::Always } else { Self::TERMINAL }
+    }
+
+    fn request<'a>(&'a self, cx: &'a mut Cx<'_>, state: &'a mut State) -> Step<'a> {
+        let request = cx.request();
+        let found = match request.form {
+            Form::Origin => self.find(request),
+            // A client that names a host asks for that host, not for a path here.
+            Form::Absolute(_) | Form::Authority => Found::Nowhere,
+        };
+        match found {
+            Found::In(chosen) if self.mappings[chosen.index].is_left_by(request.path(), chosen.replaced) => {
+                Step::respond(Response::refuse(StatusCode::BAD_REQUEST, CLIMBS))
+            }
+            Found::In(chosen) => {
+                state.chosen = Some(chosen);
+                Step::done(Verdict::Upstream(self.peers[chosen.index].clone()))
+            }
+            Found::WithoutSlash(index) => {
+                let location = HeaderValue::try_from(&self.mappings[index].path).expect("a path is visible ASCII");
+                let moved = Response::new(StatusCode::MOVED_PERMANENTLY).with_header(header::LOCATION, location);
+                Step::respond(moved)
+            }
+            Found::Nowhere if self.only => Step::respond(Response::refuse(StatusCode::BAD_REQUEST, UNMAPPED)),
+            Found::Nowhere => Step::NEXT,
+        }
+    }
+
+    fn upstream_request<'a>(
+        &'a self,
+        cx: &'a mut Cx<'_>,
+        state: &'a mut State,
+        head: &'a mut dyn RequestHead,
+    ) -> Step<'a, ()> {
+        let Some(chosen) = state.chosen else { return Step::done(()) };
+        state.passed_on = true;
+        let mapping = &self.mappings[chosen.index];
+        head.set_target(mapping.rewrite(target(cx.request()), chosen.replaced).as_bytes());
+        head.set(header::HOST, mapping.target.host.clone());
+        Step::done(())
+    }
+
+    fn response<'a>(&'a self, _: &'a mut Cx<'_>, state: &'a mut State, head: &'a mut dyn ResponseHead) -> Step<'a, ()> {
+        let Some(chosen) = state.chosen.filter(|_| state.passed_on) else { return Step::done(()) };
+        if let Some(cookies) = &self.cookies {
+            head.append(header::SET_COOKIE, cookies[chosen.index].clone());
+        }
+        if let Some(base_url) = &self.base_url
+            && let Some(location) = head.headers().get(header::LOCATION)
+            && let Some(moved) = mapping::relocate(&self.mappings, base_url, location.as_bytes())
+        {
+            head.set(header::LOCATION, moved);
+        }
+        Step::done(())
+    }
+}
+
+impl ReversePath {
+    fn find(&self, request: &Request<'_>) -> Found {
+        let target = target(request);
+        match mapping::find(&self.mappings, target) {
+            Found::Nowhere if self.cookies.is_some() && target.starts_with('/') => {
+                mapping::remembered(&self.mappings, request.headers).map_or(Found::Nowhere, Found::In)
+            }
+            found => found,
+        }
+    }
+}
+
+/// Path and query, as the client sent them.
+fn target<'a>(request: &Request<'a>) -> &'a str {
+    request.uri.path_and_query().map_or("/", |target| target.as_str())
+}
+
+fn mappings(config: &Config) -> Result<Vec<Mapping>, ConfigError> {
+    let mapping = |(index, one): (usize, &Path)| {
+        let wrong = |message: String| ConfigError::key("paths", message).index(index);
+        let path = Mapping::path(&one.path, config.magic).map_err(|error| wrong(error.to_string()))?;
+        let target = Target::parse(&one.to).map_err(|error: TargetError| wrong(error.to_string()).with_hint(FORMS))?;
+        Ok(Mapping { path, target })
+    };
+    config.paths.iter().enumerate().map(mapping).collect()
+}
+
+fn peers(config: &Config, mappings: &[Mapping]) -> Result<Vec<Peer>, ConfigError> {
+    let timeouts = Timeouts {
+        connect: config.connect_timeout.0,
+        read: config.read_timeout.0,
+        write: config.write_timeout.0,
+        idle: config.idle_timeout.0,
+        upgraded_idle: config.upgraded_idle_timeout.map(|timeout| timeout.0),
+    };
+    let is_error = |status: &StatusCode| status.is_client_error() || status.is_server_error();
+    let unreachable = config.unreachable_status.map(|status| {
+        let status = StatusCode::from_u16(status).ok().filter(is_error);
+        status.ok_or_else(|| ConfigError::key("unreachable_status", "this must be a status from 400 to 599"))
+    });
+    let unreachable = unreachable.transpose()?;
+    let peer = |mapping: &Mapping| {
+        let mut peer = Peer::builder(vec![mapping.target.address.clone()]);
+        peer = peer.timeouts(timeouts).forwarded(config.forwarded);
+        if let Some(tls) = &mapping.target.tls {
+            peer = peer.tls(tls.clone());
+        }
+        if let Some(status) = unreachable {
+            peer = peer.unreachable_status(status);
+        }
+        peer.build()
+    };
+    Ok(mappings.iter().map(peer).collect())
+}
+
+fn base_url(mut url: String) -> Result<String, ConfigError> {
+    if HeaderValue::try_from(&url).is_err() || url.trim().is_empty() {
+        return Err(ConfigError::key("base_url", "this is not a URL").with_hint("write \"http://site.example/\""));
+    }
+    if !url.ends_with('/') {
+        url.push('/');
+    }
+    Ok(url)
+}
+
+const UNMAPPED: &str = "No mapping found for requested url";
+const CLIMBS: &str = "The path leaves the part of the site that it starts in.";
+const FORMS: &str = "write \"http://127.0.0.1:8080/\" or \"https://app.internal/path/\"";

@@ -1,0 +1,32 @@
+//! What outlives one reading of the configuration.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use authenticator_api::Authenticator;
+use plugin_api::SharedStore;
+
+/// Things that a reload finds again as long as somebody holds them.
+#[derive(Default)]
+pub(crate) struct Lasting {
+    /// What plugins share across reloads.
+    pub(crate) shared: SharedStore,
+    authenticators: Mutex<Vec<(String, Weak<dyn Authenticator>)>>,
+}
+
+impl Lasting {
+    /// The authenticator that was built from the same keys, which may hold tokens and listen; a new one otherwise.
+    pub(crate) fn authenticator(
+        &self,
+        fingerprint: String,
+        build: impl FnOnce() -> Option<Arc<dyn Authenticator>>,
+    ) -> Option<Arc<dyn Authenticator>> {
+        let mut known = self.authenticators.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, held)| held.strong_count() > 0);
+        if let Some(held) = known.iter().find(|(of, _)| *of == fingerprint).and_then(|(_, held)| held.upgrade()) {
+            return Some(held);
+        }
+        let built = build()?;
+        known.push((fingerprint, Arc::downgrade(&built)));
+        Some(built)
+    }
+}

@@ -1,0 +1,318 @@
+//! The chain that does what the rules of a file say.
+
+use std::ops::Range;
+
+use plugin_api::config::Span;
+
+use super::{
+    Surroundings,
+    argument::At,
+    conf::{AccessRule, Conf},
+    document::{Document, Value},
+    translation::timeout,
+    upstream::{Protocol, Rule, Way},
+    warning::Warnings,
+};
+
+/// A link of the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) plugin: &'static str,
+    /// Where the name of the plugin stands in the TOML text.
+    pub(super) place: Range<usize>,
+    /// The directive that asks for it.
+    pub(super) origin: Span,
+}
+
+/// Writes the links, in the order in which tinyproxy asks: who, as whom, where to.
+pub(super) fn write(
+    conf: &Conf,
+    port: &At<u16>,
+    surroundings: &Surroundings,
+    warnings: &mut Warnings,
+    document: &mut Document,
+) -> Vec<Link> {
+    let mut chain = Writer { conf, port, surroundings, warnings, document, links: Vec::new() };
+    chain.access();
+    chain.basic_auth();
+    chain.filter();
+    chain.headers();
+    // What answers every request by itself ends the chain.
+    if chain.reverse_path() {
+        chain.forward();
+    }
+    chain.links
+}
+
+struct Writer<'w> {
+    conf: &'w Conf,
+    port: &'w At<u16>,
+    surroundings: &'w Surroundings,
+    warnings: &'w mut Warnings,
+    document: &'w mut Document,
+    links: Vec<Link>,
+}
+
+impl Writer<'_> {
+    fn link(&mut self, plugin: &'static str, origin: &Span) {
+        self.document.section("[[route.chain]]", origin);
+        let place = self.document.entry("use", plugin, origin);
+        self.links.push(Link { plugin, place, origin: origin.clone() });
+    }
+
+    fn access(&mut self) {
+        let Some(list) = &self.conf.access else { return };
+        self.link("access", &list.span);
+        let rules = list.items.iter().map(|rule| {
+            let (key, hosts) = match &rule.value {
+                AccessRule::Allow(hosts) => ("allow", hosts),
+                AccessRule::Deny(hosts) => ("deny", hosts),
+            };
+            (Value::Table(vec![(key, hosts.to_string().into())]), rule.span.clone())
+        });
+        self.document.entry("rules", Value::List(rules.collect()), &list.span);
+    }
+
+    fn basic_auth(&mut self) {
+        let realm = &self.conf.auth.realm;
+        let Some(users) = &self.conf.auth.users else {
+            if let Some(realm) = realm {
+                self.warnings.push(realm.span.clone(), "a realm has no effect without `BasicAuth`");
+            }
+            return;
+        };
+        self.link("basic-auth", &users.span);
+        let (name, span) = realm.as_ref().map_or(("Tinyproxy", &users.span), |realm| (&realm.value, &realm.span));
+        self.document.entry("realm", name, span);
+        let table = |user: &At<(String, String)>| {
+            let (name, password) = user.value.clone();
+            (Value::Table(vec![("name", name.into()), ("password", password.into())]), user.span.clone())
+        };
+        self.document.entry("users", Value::List(users.items.iter().map(table).collect()), &users.span);
+    }
+
+    fn filter(&mut self) {
+        let filter = &self.conf.filter;
+        let Some(file) = &filter.file else {
+            let settings =
+                [&filter.extended, &filter.wildcards, &filter.urls, &filter.default_deny, &filter.case_sensitive];
+            for span in settings.into_iter().flatten() {
+                self.warnings.push(span.clone(), "this has no effect without `Filter`");
+            }
+            return;
+        };
+        self.link("filter", &file.span);
+        self.document.entry("file", self.surroundings.mode.path(&file.value), &file.span);
+        let (syntax, span) = match (&filter.wildcards, &filter.extended) {
+            (Some(span), _) => ("fnmatch", span),
+            (None, Some(span)) => ("ere", span),
+            (None, None) => ("bre", &file.span),
+        };
+        self.document.entry("syntax", syntax, span);
+        for (key, setting, on, off) in
+            [("subject", &filter.urls, "url", "host"), ("default", &filter.default_deny, "deny", "allow")]
+        {
+            let (word, span) = setting.as_ref().map_or((off, &file.span), |span| (on, span));
+            self.document.entry(key, word, span);
+        }
+        let span = filter.case_sensitive.as_ref();
+        self.document.entry("case_sensitive", span.is_some(), span.unwrap_or(&file.span));
+    }
+
+    fn headers(&mut self) {
+        let headers = &self.conf.headers;
+        let adds: Vec<_> = headers.add.iter().filter(|header| headers.sends(header)).collect();
+        for header in headers.add.iter().filter(|header| !headers.sends(header)) {
+            let message = if header.value.0.eq_ignore_ascii_case("host") {
+                "the proxy writes `Host` itself: like in tinyproxy, this has no effect"
+            } else {
+                "`Anonymous` does not let this through: like in tinyproxy, it has no effect"
+            };
+            self.warnings.push(header.span.clone(), message);
+        }
+        let via = match (&headers.no_via, &headers.via_name) {
+            (Some(At { value: true, .. }), _) => None,
+            (_, Some(name)) => Some((name.value.as_str(), &name.span)),
+            (_, None) => Some((self.surroundings.host_name.as_str(), &self.port.span)),
+        };
+        let address = headers.x_tinyproxy.as_ref().filter(|on| on.value);
+        let spans = [
+            adds.first().map(|header| &header.span),
+            headers.anonymous.first().map(|name| &name.span),
+            address.map(|on| &on.span),
+            via.map(|(_, span)| span),
+        ];
+        let Some(span) = spans.into_iter().flatten().next() else { return };
+        self.link("headers", span);
+        if let Some(first) = headers.anonymous.first() {
+            let names = headers.anonymous.iter().map(|name| (name.value.as_str().into(), name.span.clone()));
+            self.document.entry("keep", Value::List(names.collect()), &first.span);
+        }
+        if let Some(first) = adds.first() {
+            let table = |header: &&At<(String, String)>| {
+                let (name, value) = header.value.clone();
+                (Value::Table(vec![("name", name.into()), ("value", value.into())]), header.span.clone())
+            };
+            self.document.entry("add", Value::List(adds.iter().map(table).collect()), &first.span);
+        }
+        if let Some((name, span)) = via {
+            // The comment is how tinyproxy signs.
+            self.document.entry("via", format!("{name} (tinyproxy)"), span);
+        }
+        if let Some(on) = address {
+            self.document.entry("client_address", "X-Tinyproxy", &on.span);
+        }
+    }
+
+    /// Whether requests may go past it.
+    fn reverse_path(&mut self) -> bool {
+        let reverse = &self.conf.reverse;
+        let Some(first) = reverse.paths.first() else {
+            let settings = [
+                reverse.only.as_ref().filter(|on| on.value).map(|on| &on.span),
+                reverse.magic.as_ref().filter(|on| on.value).map(|on| &on.span),
+                reverse.base_url.as_ref().map(|url| &url.span),
+            ];
+            for span in settings.into_iter().flatten() {
+                self.warnings.push(span.clone(), "this has no effect without `ReversePath`");
+            }
+            return true;
+        };
+        self.link("reverse-path", &first.span);
+        // tinyproxy tries the last one first.
+        let paths = reverse.paths.iter().rev().map(|path| {
+            let (from, to) = path.value.clone();
+            (Value::Table(vec![("path", from.into()), ("to", to.into())]), path.span.clone())
+        });
+        self.document.entry("paths", Value::List(paths.collect()), &first.span);
+        for (key, on) in [("magic", &reverse.magic), ("only", &reverse.only)] {
+            if let Some(on) = on.as_ref().filter(|on| on.value) {
+                self.document.entry(key, true, &on.span);
+            }
+        }
+        if let Some(url) = &reverse.base_url {
+            if !url.value.ends_with('/') {
+                self.warnings.push(url.span.clone(), "without a `/` at its end this makes wrong locations");
+            }
+            self.document.entry("base_url", url.value.as_str(), &url.span);
+        }
+        self.document.entry("forwarded", false, &first.span);
+        self.document.entry("unreachable_status", UNREACHABLE, &first.span);
+        self.timeouts(&["connect_timeout", "read_timeout", "write_timeout", "upgraded_idle_timeout"]);
+        self.warn_about_reversed_requests();
+        !reverse.only.as_ref().is_some_and(|on| on.value)
+    }
+
+    fn warn_about_reversed_requests(&mut self) {
+        let outgoing = &self.conf.outgoing;
+        let upstream = outgoing.upstreams.first().map(|rule| &rule.span);
+        let bind = outgoing.bind.first().map(|address| &address.span);
+        let same = outgoing.bind_same.as_ref().filter(|on| on.value).map(|on| &on.span);
+        for span in [upstream, bind, same].into_iter().flatten() {
+            self.warnings.push(span.clone(), "this does not apply to the targets of `ReversePath`");
+        }
+    }
+
+    fn forward(&mut self) {
+        let outgoing = &self.conf.outgoing;
+        self.link("forward", &self.port.span);
+        if let Some(first) = outgoing.connect_ports.first() {
+            let mut ports = Vec::new();
+            for port in &outgoing.connect_ports {
+                match port.value {
+                    1..=65535 => ports.push((Value::from(port.value), port.span.clone())),
+                    0 => {}
+                    other => self
+                        .warnings
+                        .push(port.span.clone(), format!("{other} is no port: like in tinyproxy, it has no effect")),
+                }
+            }
+            self.document.entry("connect_ports", Value::List(ports), &first.span);
+        }
+        self.source_addresses();
+        self.timeouts(&["connect_timeout", "read_timeout", "write_timeout", "idle_timeout"]);
+        self.document.entry("unreachable_status", UNREACHABLE, &self.port.span);
+        self.parents();
+    }
+
+    /// tinyproxy has one limit, for the silence in every state of a connection.
+    fn timeouts(&mut self, keys: &[&str]) {
+        let (timeout, span) = timeout(self.conf, self.port);
+        for key in keys {
+            self.document.entry(key, timeout.as_str(), &span);
+        }
+    }
+
+    fn source_addresses(&mut self) {
+        let outgoing = &self.conf.outgoing;
+        if let Some(same) = outgoing.bind_same.as_ref().filter(|same| same.value) {
+            for address in &outgoing.bind {
+                self.warnings.push(address.span.clone(), "`BindSame` takes precedence, as in tinyproxy");
+            }
+            self.document.entry("bind_same", true, &same.span);
+            return;
+        }
+        let Some(first) = outgoing.bind.first() else { return };
+        let has_others = outgoing.bind.iter().any(|address| address.value.is_ok());
+        let mut addresses: Vec<(Value, Span)> = Vec::new();
+        for address in &outgoing.bind {
+            match &address.value {
+                Ok(local) => {
+                    let scope = local.scope.as_ref().map_or(String::new(), |scope| format!("%{scope}"));
+                    addresses.push((format!("{}{scope}", local.address).into(), address.span.clone()));
+                }
+                Err(_) if has_others => {
+                    self.warnings
+                        .push(address.span.clone(), "this is no address: like in tinyproxy, it is passed over");
+                }
+                // Without any, every connection would fail; reading the value will say what is wrong with it.
+                Err(word) => addresses.push((word.as_str().into(), address.span.clone())),
+            }
+        }
+        self.document.entry("bind", Value::List(addresses), &first.span);
+    }
+
+    /// tinyproxy takes the last rule that is about a host, and the one about all hosts after all others.
+    fn parents(&mut self) {
+        let rules = &self.conf.outgoing.upstreams;
+        let Some(first) = rules.first() else { return };
+        let (special, general): (Vec<_>, Vec<_>) = rules.iter().rev().partition(|rule| rule.value.hosts.is_some());
+        let parents = special.into_iter().chain(general).map(|rule| (parent(&rule.value), rule.span.clone()));
+        self.document.entry("parents", Value::List(parents.collect()), &first.span);
+        for rule in rules {
+            if let Way::Proxy(proxy) = &rule.value.way
+                && proxy.protocol == Protocol::Socks4
+                && proxy.credentials.is_some()
+            {
+                self.warnings.push(rule.span.clone(), "SOCKS4 has no password: like in tinyproxy, it is not sent");
+            }
+        }
+    }
+}
+
+fn parent(rule: &Rule) -> Value {
+    let mut keys: Vec<(&'static str, Value)> = Vec::new();
+    if let Some(hosts) = &rule.hosts {
+        keys.push(("to", Value::List(vec![(hosts.value.to_string().into(), hosts.span.clone())])));
+    }
+    match &rule.way {
+        Way::Direct => keys.push(("use", "direct".into())),
+        Way::Proxy(proxy) => {
+            let protocol = match proxy.protocol {
+                Protocol::Http => "http",
+                Protocol::Socks4 => "socks4a",
+                Protocol::Socks5 => "socks5",
+            };
+            keys.push(("use", protocol.into()));
+            keys.push(("address", format!("{}:{}", proxy.host, proxy.port).into()));
+            if let Some((user, password)) = proxy.credentials.clone().filter(|_| proxy.protocol != Protocol::Socks4) {
+                keys.push(("user", user.into()));
+                keys.push(("password", password.into()));
+            }
+        }
+    }
+    Value::Table(keys)
+}
+
+/// tinyproxy says 500 when it reaches nobody, and scripts and pages rely on it.
+const UNREACHABLE: u32 = 500;
