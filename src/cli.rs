@@ -11,6 +11,9 @@ mod tinyproxy;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use plugin_api::Kind;
+
+use crate::registry;
 
 /// A pluggable proxy that obtains certificates for live sites without losing a request.
 #[derive(Parser)]
@@ -87,8 +90,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Runs the program.
-pub(crate) fn run() -> ExitCode {
+/// The whole program: reads the arguments of the process, does what they ask for, and returns its exit code.
+///
+/// `plugins` are found by `use = "…"` beside those that come with Lockgate. The caller chooses the allocator (see `src/main.rs`).
+pub fn main(plugins: &'static [Kind]) -> ExitCode {
+    if let Err(name) = registry::welcome(plugins) {
+        report::error(format!("there are two plugins called `{name}`"));
+        return Exit::Failure.into();
+    }
     // One TLS crypto provider for the whole process, before anything asks for one.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         report::error("another TLS crypto provider was installed first");

@@ -1,11 +1,4 @@
-//! The `lockgate` program: parses arguments, runs a command, and maps its end to an exit code.
-
-mod cli;
-mod config;
-mod lasting;
-mod process;
-mod registry;
-mod tinyproxy;
+//! The `lockgate` program: the library, and an allocator.
 
 use std::process::ExitCode;
 
@@ -15,5 +8,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::run()
+    lockgate::main(&[])
 }

@@ -1,6 +1,6 @@
 //! What is compiled in: the only lists that name concrete plugins and authenticators.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use authenticator_api::Authenticator;
 use plugin_api::{
@@ -8,14 +8,34 @@ use plugin_api::{
     config::{KeyDoc, Problems, Table, describe},
 };
 
-/// Every plugin that `use = "…"` in a chain can name.
-pub(crate) const PLUGINS: &[Kind] = &[
+/// The plugins that come with Lockgate.
+const PLUGINS: &[Kind] = &[
     Kind::of::<plugin_acme_challenge::AcmeChallenge>(),
     Kind::of::<plugin_forward::Forward>(),
     Kind::of::<plugin_headers::Headers>(),
     Kind::of::<plugin_reverse_path::ReversePath>(),
     Kind::of::<plugin_upstream::Upstream>(),
 ];
+
+/// Plugins that somebody's own program brings along.
+static GUESTS: OnceLock<&'static [Kind]> = OnceLock::new();
+
+/// Takes further plugins in, before anything is read. `Err` names one whose name is taken.
+pub(crate) fn welcome(guests: &'static [Kind]) -> Result<(), &'static str> {
+    for (index, guest) in guests.iter().enumerate() {
+        if PLUGINS.iter().chain(&guests[..index]).any(|known| known.name() == guest.name()) {
+            return Err(guest.name());
+        }
+    }
+    // A second call in one process is for the same program.
+    let _ = GUESTS.set(guests);
+    Ok(())
+}
+
+/// Every plugin that there is.
+pub(crate) fn plugins() -> impl Iterator<Item = &'static Kind> {
+    PLUGINS.iter().chain(GUESTS.get().copied().unwrap_or_default())
+}
 
 /// Every authenticator that `use = "…"` in an `[[authenticator]]` can name.
 pub(crate) const AUTHENTICATORS: &[AuthenticatorKind] = &[
@@ -49,5 +69,5 @@ fn build<A: authenticator_api::Kind>(table: Table<'_>, problems: &mut Problems) 
 
 /// The names of plugins, for messages.
 pub(crate) fn plugin_names() -> Vec<&'static str> {
-    PLUGINS.iter().map(Kind::name).collect()
+    plugins().map(Kind::name).collect()
 }

@@ -10,6 +10,7 @@ mod conf;
 mod directive;
 mod document;
 mod line;
+mod refusal;
 #[cfg(test)]
 mod tests;
 mod translation;

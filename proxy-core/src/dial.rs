@@ -64,8 +64,9 @@ pub(crate) async fn dial(target: &Target, origin: &Origin) -> Result<Dialled, Di
         // Each address has its time; a proxy on the way takes part in it.
         target.connect_timeout.saturating_mul(2),
         async {
-            let stream = race(&addresses, &target.bind, &origin.connection, target.connect_timeout).await?;
-            let Some(parent) = &target.parent else { return Ok((stream, BytesMut::new())) };
+            let stream = race(&addresses, &target.bind, &origin.connection, target.connect_timeout).await;
+            let Some(parent) = &target.parent else { return Ok((stream?, BytesMut::new())) };
+            let stream = stream.map_err(|_unreachable| DialError::Failed(Failure::Parent))?;
             let handshake = Handshake::new(parent, &target.address).ok_or(DialError::Failed(Failure::Connect))?;
             handshake.perform(stream).await.map_err(|error| match error {
                 HandshakeError::Declined { stream, reply } => DialError::Declined { stream, reply },

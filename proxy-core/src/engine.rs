@@ -97,6 +97,21 @@ impl Bound {
         Ok(engine)
     }
 
+    /// Makes the listening sockets somebody else's, who is to serve in our place: the kernel lets only their owner listen beside
+    /// them (`SO_REUSEPORT`, socket(7)), as a reload does that turns `127.0.0.1:80` into `0.0.0.0:80`.
+    ///
+    /// # Errors
+    ///
+    /// Only root may do this.
+    pub fn give_to(&self, user: u32, group: u32) -> io::Result<()> {
+        use rustix::fs::{Gid, Uid, fchown};
+        let sockets = self.change.sockets.iter().flatten();
+        for Socket { socket, .. } in sockets {
+            fchown(socket, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+        }
+        Ok(())
+    }
+
     /// Where it listens: listener names and addresses, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
         self.change.addresses()

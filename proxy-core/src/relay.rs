@@ -155,8 +155,8 @@ impl ProxyHttp for Relay {
         if let Some(attempts) = ctx.as_mut().and_then(|flight| flight.attempts.as_mut()) {
             let timed_out = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
             attempts.failure = Some(match error.etype() {
+                _ if attempts.peer().settings().parent.is_some() => Failure::Parent,
                 _ if timed_out => Failure::ConnectTimeout,
-                ErrorType::ConnectProxyFailure => Failure::Parent,
                 _ => Failure::Connect,
             });
             // Asks pingora to call `upstream_peer` again, which knows whether there is another address.

@@ -7,6 +7,9 @@ use super::{Exit, report, run::load};
 pub(super) fn run(file: Option<&Path>) -> Exit {
     match load(file) {
         Ok(loaded) => {
+            for remark in &loaded.remarks {
+                report::plain(format!("{remark}\n"));
+            }
             let (listeners, routes) = (loaded.engine.listeners.len(), loaded.engine.routes.len());
             report::line(format!("the configuration is good: {listeners} listener(s), {routes} route(s)"));
             Exit::Success

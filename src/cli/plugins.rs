@@ -6,7 +6,7 @@ use plugin_api::{
 };
 
 use super::{Exit, report};
-use crate::registry::{AUTHENTICATORS, PLUGINS};
+use crate::registry::{AUTHENTICATORS, plugins};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -17,14 +17,14 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     if arguments.markdown {
-        let plugins = PLUGINS.iter().map(|plugin| (plugin.name(), plugin.keys()));
+        let plugins = plugins().map(|plugin| (plugin.name(), plugin.keys()));
         let authenticators = AUTHENTICATORS.iter().map(|authenticator| (authenticator.name, (authenticator.keys)()));
         for (name, keys) in plugins.chain(authenticators) {
             report::line(format!("## {name}\n{}", markdown_table(&keys)));
         }
         return Exit::Success;
     }
-    for plugin in PLUGINS {
+    for plugin in plugins() {
         let ends = match plugin.terminal() {
             Terminal::Always => " (ends a chain)",
             Terminal::Sometimes => " (may end a chain)",

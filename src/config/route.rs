@@ -11,7 +11,7 @@ use plugin_api::{
 use proxy_core::Route;
 use serde::Deserialize;
 
-use crate::registry::{PLUGINS, plugin_names};
+use crate::registry::{plugin_names, plugins};
 
 /// The conditions of a route; all that are given must hold.
 #[derive(Deserialize, JsonSchema)]
@@ -126,7 +126,7 @@ fn build_chain(
             complete = false;
             continue;
         };
-        let Some(found) = PLUGINS.iter().find(|known| known.name() == kind) else {
+        let Some(found) = plugins().find(|known| known.name() == kind) else {
             let hint = did_you_mean(&kind, &plugin_names()).unwrap_or_else(plugins_hint);
             problems.push(Problem::new(kind_span, format!("unknown plugin `{kind}`")).with_hint(hint));
             complete = false;

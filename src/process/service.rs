@@ -191,6 +191,9 @@ impl Service {
         }
         let kept = Kept { process: process.clone(), shards: config.shards };
         let bound = Engine::bind(config)?;
+        if let Some(Err(error)) = owner.map(|owner| bound.give_to(owner.user, owner.group)) {
+            tracing::warn!(target: "lockgate::process", %error, "a reload will not be able to listen on other addresses of these ports");
+        }
         let path = process.pid_file.as_deref().map(std::path::absolute).transpose();
         let path = path.map_err(|source| ServeError::PidFile(OpenError::Open { path: PathBuf::new(), source }))?;
         let pid_file = path.as_deref().map(PidFile::create).transpose().map_err(ServeError::PidFile)?;

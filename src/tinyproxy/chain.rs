@@ -9,6 +9,7 @@ use super::{
     argument::At,
     conf::{AccessRule, Conf},
     document::{Document, Value},
+    refusal,
     translation::timeout,
     upstream::{Protocol, Rule, Way},
     warning::Warnings,
@@ -123,10 +124,12 @@ impl Writer<'_> {
         let headers = &self.conf.headers;
         let adds: Vec<_> = headers.add.iter().filter(|header| headers.sends(header)).collect();
         for header in headers.add.iter().filter(|header| !headers.sends(header)) {
-            let message = if header.value.0.eq_ignore_ascii_case("host") {
-                "the proxy writes `Host` itself: like in tinyproxy, this has no effect"
-            } else {
-                "`Anonymous` does not let this through: like in tinyproxy, it has no effect"
+            let message = match refusal::of_added(&header.value) {
+                _ if header.value.0.eq_ignore_ascii_case("host") => {
+                    "the proxy writes `Host` itself: like in tinyproxy, this has no effect".to_owned()
+                }
+                Some(refusal) => format!("{refusal}: it is not added"),
+                None => "`Anonymous` does not let this through: like in tinyproxy, it has no effect".to_owned(),
             };
             self.warnings.push(header.span.clone(), message);
         }
@@ -145,7 +148,13 @@ impl Writer<'_> {
         let Some(span) = spans.into_iter().flatten().next() else { return };
         self.link("headers", span);
         if let Some(first) = headers.anonymous.first() {
-            let names = headers.anonymous.iter().map(|name| (name.value.as_str().into(), name.span.clone()));
+            for name in &headers.anonymous {
+                if let Some(refusal) = refusal::of_kept(&name.value) {
+                    self.warnings.push(name.span.clone(), format!("{refusal}: no header is called so"));
+                }
+            }
+            let named = headers.anonymous.iter().filter(|name| refusal::of_kept(&name.value).is_none());
+            let names = named.map(|name| (name.value.as_str().into(), name.span.clone()));
             self.document.entry("keep", Value::List(names.collect()), &first.span);
         }
         if let Some(first) = adds.first() {
@@ -181,7 +190,7 @@ impl Writer<'_> {
         self.link("reverse-path", &first.span);
         // tinyproxy tries the last one first.
         let paths = reverse.paths.iter().rev().map(|path| {
-            let (from, to) = path.value.clone();
+            let (from, to) = (path.value.0.clone(), plain_url(&path.value.1));
             (Value::Table(vec![("path", from.into()), ("to", to.into())]), path.span.clone())
         });
         self.document.entry("paths", Value::List(paths.collect()), &first.span);
@@ -192,7 +201,7 @@ impl Writer<'_> {
         }
         if let Some(url) = &reverse.base_url {
             if !url.value.ends_with('/') {
-                self.warnings.push(url.span.clone(), "without a `/` at its end this makes wrong locations");
+                self.warnings.push(url.span.clone(), "this needs a `/` at its end, which is added");
             }
             self.document.entry("base_url", url.value.as_str(), &url.span);
         }
@@ -290,6 +299,16 @@ impl Writer<'_> {
     }
 }
 
+/// A URL without what tinyproxy passes over in it: the user, and what it would send of a fragment.
+fn plain_url(url: &str) -> String {
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.split_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
 fn parent(rule: &Rule) -> Value {
     let mut keys: Vec<(&'static str, Value)> = Vec::new();
     if let Some(hosts) = &rule.hosts {
@@ -304,7 +323,13 @@ fn parent(rule: &Rule) -> Value {
                 Protocol::Socks5 => "socks5",
             };
             keys.push(("use", protocol.into()));
-            keys.push(("address", format!("{}:{}", proxy.host, proxy.port).into()));
+            // Without a real port nobody is reached: files use that to make hosts unreachable.
+            let address = if !(1..=65535).contains(&proxy.port) {
+                NULL_ROUTE.to_owned()
+            } else {
+                format!("{}:{}", proxy.host, proxy.port)
+            };
+            keys.push(("address", address.into()));
             if let Some((user, password)) = proxy.credentials.clone().filter(|_| proxy.protocol != Protocol::Socks4) {
                 keys.push(("user", user.into()));
                 keys.push(("password", password.into()));
@@ -314,5 +339,7 @@ fn parent(rule: &Rule) -> Value {
     Value::Table(keys)
 }
 
+/// What `forward` takes for a proxy that nobody reaches.
+const NULL_ROUTE: &str = "0.0.0.0:0";
 /// tinyproxy says 500 when it reaches nobody, and scripts and pages rely on it.
 const UNREACHABLE: u32 = 500;

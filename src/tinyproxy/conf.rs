@@ -7,6 +7,7 @@ use super::{
     argument::{Arguments, At},
     directive::{Client, Directive, FilterType, LogLevel},
     line::{self, Line, is_blank, is_space},
+    refusal,
     upstream::Rule,
     warning::Warnings,
 };
@@ -305,7 +306,7 @@ impl Headers {
         let name = &header.value.0;
         let mut kept = self.anonymous.iter().map(|kept| kept.value.as_str()).chain(ALWAYS_KEPT);
         let passes = self.anonymous.is_empty() || kept.any(|kept| kept.eq_ignore_ascii_case(name));
-        passes && !name.eq_ignore_ascii_case("host")
+        passes && !name.eq_ignore_ascii_case("host") && refusal::of_added(&header.value).is_none()
     }
 }
 
@@ -316,6 +317,8 @@ impl Reverse {
             warnings.push(url.span, "this is no URL: like tinyproxy, the line is ignored");
         } else if !path.starts_with('/') {
             warnings.push(span, "a path starts with `/`: like tinyproxy, the line is ignored");
+        } else if path.contains(['?', '#']) || !path.is_ascii() {
+            warnings.push(span, "no path holds such a character: the line is ignored");
         } else {
             let end = if path.ends_with('/') { "" } else { "/" };
             self.paths.push(At { value: (format!("{path}{end}"), url.value), span });

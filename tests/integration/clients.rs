@@ -19,7 +19,7 @@ use std::{
 use tempfile::TempDir;
 use test_support::{
     HostsFile, Lockgate, Namespace, Network, Nginx, Origin, Place, Process, Squid, Tinyproxy, TlsSite, WebSocketEcho,
-    scratch_dir,
+    poll, scratch_dir,
 };
 
 use crate::support::LOCKGATE;
@@ -69,7 +69,7 @@ impl Running {
 
 /// The three hosts. Peers end before their network does.
 struct Stage {
-    proxy: Running,
+    _proxy: Running,
     _names: [HostsFile; 2],
     directory: TempDir,
     network: Network<3>,
@@ -84,7 +84,11 @@ impl Stage {
             names.iter().flat_map(|name| [(*name, site.ipv4().into()), (*name, site.ipv6().into())]).collect();
         let names = [HostsFile::new(proxy, &known).unwrap(), HostsFile::new(client, &[]).unwrap()];
         let running = Running::start(through, &Place::from(proxy), PORT);
-        Self { proxy: running, _names: names, directory: scratch_dir().unwrap(), network }
+        let stage = Self { _proxy: running, _names: names, directory: scratch_dir().unwrap(), network };
+        for address in stage.proxy_addresses() {
+            poll(Duration::from_secs(20), || Place::from(stage.client()).connect(address).ok()).unwrap();
+        }
+        stage
     }
 
     fn client(&self) -> &Namespace {
@@ -95,14 +99,20 @@ impl Stage {
         Place::from(&self.network.hosts()[2])
     }
 
+    /// IPv4, IPv6.
+    fn proxy_addresses(&self) -> [SocketAddr; 2] {
+        let proxy = &self.network.hosts()[1];
+        [SocketAddr::new(proxy.ipv4().into(), PORT), SocketAddr::new(proxy.ipv6().into(), PORT)]
+    }
+
     /// `http://…` of the proxy, by IPv4.
     fn proxy(&self) -> String {
-        format!("http://{}", self.proxy.addresses()[0])
+        format!("http://{}", self.proxy_addresses()[0])
     }
 
     /// The same by IPv6.
     fn proxy6(&self) -> String {
-        format!("http://{}", self.proxy.addresses()[1])
+        format!("http://{}", self.proxy_addresses()[1])
     }
 
     /// Where the client keeps its files.

@@ -192,6 +192,19 @@ fn a_server_that_cannot_be_reached_is_an_answer() {
 }
 
 #[test]
+fn hosts_can_be_led_nowhere() {
+    let origin = Origin::start().unwrap();
+    let nowhere =
+        "parents = [{ use = \"http\", address = \"0.0.0.0:0\", to = [\"127.0.0.0/8\"] }], unreachable_status = 500";
+    let lockgate = proxy(nowhere);
+    let port = origin.address().port();
+    for request in [get(&format!("http://127.0.0.1:{port}/")), connect(format!("127.0.0.1:{port}"))] {
+        assert_eq!(open(&lockgate).exchange(&request).unwrap().status, 502, "{request}");
+    }
+    assert_eq!(open(&lockgate).exchange(get(&format!("http://localhost:{port}/"))).unwrap().status, 200);
+}
+
+#[test]
 fn only_public_addresses_when_told_so() {
     let origin = Origin::start().unwrap();
     let port = origin.address().port();

@@ -517,6 +517,49 @@ fn a_refused_reload_changes_nothing_and_says_where() {
 }
 
 #[test]
+fn a_reload_after_giving_up_root_can_widen_an_address() {
+    let (stage, origin) = (Stage::new(), Origin::start().unwrap());
+    let logs = stage.nobodys("logs").display().to_string();
+    let directives = format!("User nobody\nGroup nogroup\nLogFile \"{logs}/proxy.log\"\n");
+    stage.conf(&directives);
+    let process = &mut stage.foreground();
+    let port = stage.address().port();
+    fs::write(stage.path("tinyproxy.conf"), format!("Port {port}\nListen 0.0.0.0\n{directives}")).unwrap();
+    process.signal(Signal::USR1);
+    let text = wait_for_log(&stage, "logs/proxy.log", |text| text.contains("finished") || text.contains("failed"));
+    assert!(text.contains("Reloading config file finished"), "{text}");
+    assert_eq!(proxied((Ipv4Addr::new(127, 0, 0, 3), port).into(), &origin), 200);
+}
+
+#[test]
+fn an_authenticator_that_stays_goes_on_through_a_reload() {
+    let (stage, origin) = (Stage::new(), Origin::start().unwrap());
+    let answers = Place::Loopback.reserve(Ipv4Addr::LOCALHOST, 0).unwrap();
+    let authenticator = |more: &str| {
+        format!(
+            "[[authenticator]]\nname = \"memory\"\nuse = \"standalone\"\nlisten = [\"{}\"{more}]",
+            answers.address()
+        )
+    };
+    stage.toml(&authenticator(""), &origin);
+    let mut process = Process::spawn(&stage.lockgate(&["run", "-c", "lockgate.toml"])).unwrap();
+    process.wait_for_port(&Place::Loopback, stage.address(), DEADLINE).unwrap();
+    let ask = |request: &str| Connection::open(answers.address()).unwrap().exchange(request).unwrap().status;
+    let unknown = "GET /.well-known/acme-challenge/token HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(ask(unknown), 404);
+    stage.toml(&format!("# moved\n\n{}", authenticator("")), &origin);
+    process.signal(Signal::HUP);
+    process.wait_for_line("the reload", DEADLINE, |line| line.contains("Reloading config file finished")).unwrap();
+    // Another one could not listen there as long as this one does.
+    assert_eq!(ask(unknown), 404);
+    // One that is gone is stopped.
+    stage.toml("", &origin);
+    process.signal(Signal::HUP);
+    let gone = || TcpStream::connect(answers.address()).is_err().then_some(());
+    poll(DEADLINE, gone).expect("nobody listens there any more");
+}
+
+#[test]
 fn a_log_that_cannot_be_opened_does_not_keep_tinyproxy_from_serving() {
     let (stage, origin) = (Stage::new(), Origin::start().unwrap());
     stage.conf("LogFile \"/nowhere/at/all.log\"");

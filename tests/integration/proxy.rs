@@ -48,6 +48,21 @@ fn connections_are_kept_on_both_sides() {
 }
 
 #[test]
+fn a_program_with_a_plugin_of_its_own_is_lockgate() {
+    let origin = Origin::start().unwrap();
+    let program = std::path::Path::new(LOCKGATE).with_file_name("examples").join("with_plugin");
+    assert!(program.exists(), "`cargo build --example with_plugin` makes {}", program.display());
+    let chain = format!(
+        "[[route]]\nchain = [{{ use = \"teapot\", path = \"/coffee\" }}, {{ use = \"upstream\", servers = [\"{}\"] }}]\n",
+        origin.address()
+    );
+    let lockgate = Lockgate::run(program, &config(&chain)).unwrap();
+    let mut client = Connection::open(lockgate.address()).unwrap();
+    assert_eq!(client.exchange(get("/coffee")).unwrap().status, 418);
+    assert_eq!(client.exchange(get("/")).unwrap().body, &*origin.site().page.1);
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let origin = Origin::start().unwrap();
     let (_lockgate, mut client) = start(&origin);

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -238,12 +238,8 @@ fn a_file_that_is_not_good_changes_nothing() {
 #[test]
 fn listeners_come_and_go() {
     let origin = Origin::start().unwrap();
-    let ports: Vec<SocketAddr> = (0..2)
-        .map(|_| Place::Loopback.reserve(IpAddr::from(Ipv4Addr::LOCALHOST), 0).unwrap())
-        .collect::<Vec<_>>()
-        .iter()
-        .map(test_support::Reservation::address)
-        .collect();
+    let reserved = [(); 2].map(|()| Place::Loopback.reserve(Ipv4Addr::LOCALHOST, 0).unwrap());
+    let ports = [reserved[0].address(), reserved[1].address()];
     let listener =
         |name: &str, address: SocketAddr| format!("[[listener]]\nname = \"{name}\"\naddress = [\"{address}\"]\n");
     let (first, second) = (listener("first", ports[0]), listener("second", ports[1]));
@@ -268,7 +264,8 @@ fn listeners_come_and_go() {
 fn what_is_under_way_survives_its_listener() {
     let (origin, echo) = (Origin::start().unwrap(), echo());
     let nginx = Nginx::start_at(&Place::Loopback, 0).unwrap();
-    let old = Place::Loopback.reserve(Ipv4Addr::LOCALHOST, 0).unwrap().address();
+    let reserved = Place::Loopback.reserve(Ipv4Addr::LOCALHOST, 0).unwrap();
+    let old = reserved.address();
     let listener = format!("[[listener]]\nname = \"old\"\naddress = [\"{old}\"]\n");
     let mut proxy = Reloading::start(&config_with(&format!("{listener}{LISTENER}"), &origin));
     let proxies = [old, *proxy.lockgate.addresses().iter().find(|address| **address != old).unwrap()];

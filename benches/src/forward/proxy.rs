@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use test_support::{Process, StartError};
+use test_support::{Process, Squid, StartError};
 
 use crate::{Running, contender::prepare, place};
 
@@ -27,6 +27,8 @@ struct Setup<'a> {
     address: SocketAddr,
     /// Where it listens for whom, if it cannot be told by CONNECT.
     relays: &'a [(SocketAddr, SocketAddr)],
+    /// How many there will be at once.
+    tunnels: usize,
 }
 
 /// One that is running.
@@ -61,9 +63,7 @@ pub(crate) const ALL: [Proxy; 4] = [
         name: "squid",
         connects: true,
         configure: squid,
-        command: |_, file| {
-            command("squid", &["-N", "-d", "0", "-n", &format!("lgbench{}", std::process::id()), "-f", file])
-        },
+        command: |_, file| command("squid", &["-N", "-d", "0", "-n", &Squid::name(0), "-f", file]),
     },
     Proxy {
         name: "haproxy",
@@ -74,14 +74,20 @@ pub(crate) const ALL: [Proxy; 4] = [
 ];
 
 impl Proxy {
-    /// Starts it; `targets` are where tunnels will lead.
-    pub(crate) fn start(&self, root: &Path, lockgate: &str, targets: &[SocketAddr]) -> Result<Started, StartError> {
+    /// Starts it; `targets` are where so many tunnels will lead.
+    pub(crate) fn start(
+        &self,
+        root: &Path,
+        lockgate: &str,
+        targets: &[SocketAddr],
+        tunnels: usize,
+    ) -> Result<Started, StartError> {
         let address = free()?;
         let mut relays = Vec::new();
         for target in targets.iter().filter(|_| !self.connects) {
             relays.push((free()?, *target));
         }
-        let setup = Setup { directory: root, address, relays: &relays };
+        let setup = Setup { directory: root, address, relays: &relays, tunnels };
         let (name, text) = (self.configure)(&setup);
         let file = root.join(name);
         fs::write(&file, text).map_err(prepare("a configuration"))?;
@@ -113,9 +119,8 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // squid leaves its shared memory behind when it is killed.
-        self.process.signal(test_support::Signal::TERM);
-        let _ = self.process.wait(Duration::from_secs(10));
+        self.process.kill();
+        Squid::remove_shared_memory(&Squid::name(0));
     }
 }
 
@@ -149,11 +154,13 @@ fn squid(setup: &Setup<'_>) -> (String, String) {
 
 /// Addresses in numbers only, and no CONNECT: that is what it can do of a forward proxy's job. Tunnels are plain relays.
 fn haproxy(setup: &Setup<'_>) -> (String, String) {
+    // By itself it keeps descriptors for a pipe of every other tunnel, and then has too few for as many as there will be.
     let mut text = format!(
-        "defaults\n timeout connect 5s\n timeout client 600s\n timeout server 600s\n\
+        "global\n maxconn {}\n maxpipes 32\ndefaults\n timeout connect 5s\n timeout client 600s\n timeout server 600s\n\
          frontend requests\n mode http\n bind {}\n http-request set-dst url_ip\n http-request set-dst-port url_port\n\
          http-request set-uri %[pathq]\n default_backend anywhere\n\
          backend anywhere\n mode http\n http-reuse always\n server s 0.0.0.0:0\n",
+        setup.tunnels + 50,
         setup.address
     );
     for (number, (relay, target)) in setup.relays.iter().enumerate() {

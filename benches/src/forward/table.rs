@@ -113,12 +113,17 @@ fn weight(name: &str, memory: &Memory) -> String {
     let missing = if tunnels < wanted { format!(" of {wanted}") } else { String::new() };
     let mib = |bytes: u64| bytes as f64 / MIB;
     let each = after.proportional.saturating_sub(before.proportional) as f64 / 1024.0 / (*tunnels).max(1) as f64;
+    // From a few hundred nothing can be said about so many.
+    let many = if *tunnels < 5000 {
+        "–".to_owned()
+    } else {
+        format!("{:.0}", mib(before.proportional) + each * 10_000.0 / 1024.0)
+    };
     format!(
-        "| {name} | {tunnels}{missing} | {:.1} | {:.1} | {:.1} | {each:.1} | {:.0} | {} | {} |",
+        "| {name} | {tunnels}{missing} | {:.1} | {:.1} | {:.1} | {each:.1} | {many} | {} | {} |",
         mib(before.resident),
         mib(after.resident),
         mib(after.proportional),
-        mib(before.proportional) + each * 10_000.0 / 1024.0,
         after.threads,
         after.descriptors
     )

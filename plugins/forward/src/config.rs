@@ -71,7 +71,7 @@ pub struct Parent {
     #[serde(default)]
     pub to: Option<Vec<String>>,
 
-    /// Where it is: `host:port`.
+    /// Where it is: `host:port`; `0.0.0.0:0` is nowhere: what would go through it is answered with 502.
     #[serde(default)]
     pub address: Option<String>,
 

@@ -1,5 +1,7 @@
 //! Which proxy on the way is used for which host.
 
+use std::net::SocketAddr;
+
 use plugin_api::{Address, Cidr, ConfigError, Parent, ParentKind};
 
 use crate::{
@@ -113,6 +115,10 @@ fn rule(config: config::Parent) -> Result<Rule, String> {
 }
 
 fn host_and_port(text: &str) -> Result<Address, String> {
+    if text == NULL_ROUTE {
+        // No connection to it succeeds, which is what it is written for.
+        return Ok(Address::Socket(SocketAddr::from(([0, 0, 0, 0], 0))));
+    }
     // Zero stands for "no port was written": a written zero is refused by the parser.
     match Destination::parse(text, 0) {
         Some(destination) if destination.port != 0 => Ok(destination.address()),
@@ -120,6 +126,8 @@ fn host_and_port(text: &str) -> Result<Address, String> {
     }
 }
 
+/// Stands for a proxy that nobody reaches.
+const NULL_ROUTE: &str = "0.0.0.0:0";
 const FORMS: &str = "write { use = \"http\", address = \"proxy.example:3128\", to = [\".example\", \"10.0.0.0/8\"] }";
 
 #[cfg(test)]

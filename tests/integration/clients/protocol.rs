@@ -409,7 +409,7 @@ fn nobody_waits_for_a_stalled_neighbour() {
         let since = Instant::now();
         let mut client = Connection::open(proxy).unwrap();
         assert_eq!(client.exchange(get(origin.address(), "/")).unwrap().status, 200);
-        assert!(since.elapsed() < Duration::from_secs(1), "it took {:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(3), "it took {:?}", since.elapsed());
     }
 }
 
@@ -421,7 +421,7 @@ fn nobody_waits_for_a_slow_name_server() {
     let _origin = Origin::start_at(&stage.site(), 80).unwrap();
     // It takes questions, and says nothing.
     let name_server = proxy.enter(|| UdpSocket::bind("127.0.0.1:53")).unwrap().unwrap();
-    let address = stage.proxy.addresses()[0];
+    let address = stage.proxy_addresses()[0];
     let open = || Connection::over(client.connect(address).unwrap()).unwrap();
     let mut waiting: Vec<Connection> = (0..100).map(|_| open()).collect();
     for (number, connection) in waiting.iter_mut().enumerate() {
@@ -433,7 +433,7 @@ fn nobody_waits_for_a_slow_name_server() {
         let since = Instant::now();
         let response = open().exchange(format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n")).unwrap();
         assert_eq!(response.status, 200);
-        assert!(since.elapsed() < Duration::from_secs(1), "{host} took {:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(3), "{host} took {:?}", since.elapsed());
     }
     for connection in &mut waiting {
         let status = connection.response(false).unwrap().status;

@@ -206,7 +206,14 @@ impl Connection {
             thread::sleep(self.pause);
         }
         let mut piece = [0; 16 * 1024];
-        match self.stream.read(&mut piece)? {
+        // A read with a deadline is not taken up again by the system after a signal (signal(7)).
+        let read = loop {
+            match self.stream.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        match read? {
             0 => Err(io::Error::new(at_end, "the peer closed the connection")),
             read => {
                 self.buffer.extend_from_slice(&piece[..read]);

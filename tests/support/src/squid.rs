@@ -1,6 +1,16 @@
 //! squid as a forward proxy to compare with: no cache, everybody is served.
 
-use std::{fmt::Write as _, fs, net::SocketAddr, time::Duration};
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use tempfile::TempDir;
 
@@ -11,6 +21,7 @@ use crate::{Place, Process, Reservation, StartError, scratch_dir};
 pub struct Squid {
     addresses: Vec<SocketAddr>,
     process: Process,
+    name: String,
     _directory: TempDir,
 }
 
@@ -20,6 +31,7 @@ impl Squid {
     /// # Errors
     /// squid is missing or does not start.
     pub fn start_at(place: &Place, port: u16, settings: &str) -> Result<Self, StartError> {
+        COLLECTED.call_once(collect);
         let directory = scratch_dir().map_err(StartError::prepare("a directory"))?;
         let reserved = place.reserve_both(port).map_err(StartError::prepare("a port"))?;
         let addresses: Vec<_> = reserved.iter().map(Reservation::address).collect();
@@ -32,14 +44,13 @@ impl Squid {
         fs::write(&file, config).map_err(StartError::prepare("squid.conf"))?;
         drop(reserved);
         let mut command = place.command("squid");
-        // Squids of one name share memory; this one is alone.
-        let alone = format!("lg{}p{}", std::process::id(), addresses[0].port());
-        command.args(["-N", "-d", "1", "-n", &alone, "-f"]).arg(&file).current_dir(directory.path());
+        let name = Self::name(STARTED.fetch_add(1, Ordering::Relaxed));
+        command.args(["-N", "-d", "1", "-n", &name, "-f"]).arg(&file).current_dir(directory.path());
         let mut process = Process::spawn(&command)?;
         for address in &addresses {
             process.wait_for_port(place, *address, Self::DEADLINE)?;
         }
-        Ok(Self { addresses, process, _directory: directory })
+        Ok(Self { addresses, process, name, _directory: directory })
     }
 
     /// How long it may take to start.
@@ -58,13 +69,47 @@ impl Squid {
     }
 }
 
-impl Drop for Squid {
-    fn drop(&mut self) {
-        // Its shared memory has names in /dev/shm, which only an orderly end removes.
-        self.process.signal(crate::Signal::TERM);
-        let _ = self.process.wait(Duration::from_secs(5));
+impl Squid {
+    /// A name for `squid -n`, which only allows letters and digits: squids of one name share memory.
+    #[must_use]
+    pub fn name(number: u32) -> String {
+        format!("lg{}p{number}", std::process::id())
+    }
+
+    /// Removes what squid leaves in `/dev/shm` however it ends.
+    pub fn remove_shared_memory(name: &str) {
+        remove_shared_memory(|found| found == name);
     }
 }
+
+impl Drop for Squid {
+    fn drop(&mut self) {
+        self.process.kill();
+        Self::remove_shared_memory(&self.name);
+    }
+}
+
+fn remove_shared_memory(is_ours: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        if file.to_str().and_then(|file| file.split_once("-cf__")).is_some_and(|(name, _)| is_ours(name)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// A run that was killed could not tidy up.
+fn collect() {
+    let ended = |name: &str| {
+        let pid = name.strip_prefix("lg").and_then(|rest| rest.split_once('p')).map(|(pid, _)| pid);
+        pid.and_then(|pid| pid.parse::<u32>().ok())
+            .is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+    };
+    remove_shared_memory(ended);
+}
+
+static STARTED: AtomicU32 = AtomicU32::new(1);
+static COLLECTED: Once = Once::new();
 
 const CONFIG: &str = "
 visible_hostname squid.example
@@ -98,5 +143,14 @@ mod tests {
             let response = client.exchange(format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n")).unwrap();
             assert_eq!((response.status, &*response.body), (200, &*origin.site().page.1));
         }
+        let left = |name: &str| {
+            let files =
+                fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            files.filter(|file| file.starts_with(name)).count()
+        };
+        let name = format!("{}-", squid.name);
+        assert!(left(&name) > 0);
+        drop(squid);
+        assert_eq!(left(&name), 0);
     }
 }
