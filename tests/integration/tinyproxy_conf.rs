@@ -306,7 +306,7 @@ fn problems_are_told_at_their_place_in_the_file() {
         // The first is found by what reads the translation.
         (
             "Port 8888\nBind 999.1.1.1\nAllow ::1",
-            ["t.conf:2:1: ", "t.conf:3:1: `Allow` needs the plugin `access`"],
+            ["t.conf:2:6: invalid IP address", "t.conf:3:1: `Allow` needs the plugin `access`"],
         ),
         (
             "Port 8888\nListen ::1\nListen 127.0.0.1\nListen ::1",
