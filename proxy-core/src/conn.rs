@@ -191,6 +191,10 @@ impl Clock {
 
 impl AsyncRead for Conn {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Whoever waits for the client has nothing more to write for now: what was gathered must not wait with them.
+        if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
+            return Poll::Ready(Err(error));
+        }
         if self.holding {
             return self.poll_hold(cx);
         }

@@ -206,7 +206,8 @@ impl Engine {
     }
 
     fn spawn(&mut self, index: usize, generation: Arc<Generation>) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(LOOK_UPS).build()?;
         let shard = Shard::new(generation, Arc::clone(&self.admission), self.phase.subscribe());
         let (sockets, orders) = mpsc::unbounded_channel();
         let runs = Arc::clone(&shard);
@@ -264,5 +265,7 @@ fn open_log(config: Option<&LogConfig>) -> Result<Option<Opened>, StartError> {
     AccessLog::open(config).map(Some).map_err(failed)
 }
 
+/// Threads of a shard that may wait for the name service at once.
+const LOOK_UPS: usize = 1024;
 /// How long the last lines of the access log may take.
 const LOG_TIME: Duration = Duration::from_secs(2);

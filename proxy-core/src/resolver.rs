@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::OnceCell, time::Instant};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use tokio::time::Instant;
 
 /// Resolves through getaddrinfo(3), on tokio's threads for blocking calls. Each shard has its own.
 #[derive(Default)]
@@ -16,52 +20,88 @@ pub(crate) struct Resolver {
     names: Mutex<HashMap<Arc<str>, Arc<Entry>>>,
 }
 
+/// One look-up, for everybody who asks while it is under way or its answer is good.
 struct Entry {
     made: Instant,
-    addresses: OnceCell<Arc<[IpAddr]>>,
+    look_up: Shared<BoxFuture<'static, Answer>>,
+    /// What the look-up before this one found.
+    before: Option<Arc<[IpAddr]>>,
 }
 
+type Answer = Result<Arc<[IpAddr]>, ResolveError>;
+
 /// Why a name has no address.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ResolveError {
     #[error("the name service did not answer within {DEADLINE:?}")]
     TimedOut,
     #[error("the name does not resolve")]
     Failed {
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     #[error("the name has no address")]
     Empty,
 }
 
 impl Resolver {
-    /// The addresses of `name`: IPv6 and IPv4 in turn, in the order of the system's preference.
-    pub(crate) async fn resolve(&self, name: &Arc<str>) -> Result<Arc<[IpAddr]>, ResolveError> {
+    /// The addresses of `name`: IPv6 and IPv4 in turn, in the order of the system's preference. While the name service does
+    /// not answer, those that it gave last are still good.
+    pub(crate) async fn resolve(&self, name: &Arc<str>) -> Answer {
         let entry = self.entry(name);
-        let look_up = entry.addresses.get_or_try_init(|| async { look_up(name).await });
-        match tokio::time::timeout(DEADLINE, look_up).await {
-            Ok(addresses) => addresses.cloned(),
-            Err(_) => Err(ResolveError::TimedOut),
+        let patience = if entry.before.is_some() { PATIENCE } else { DEADLINE };
+        match tokio::time::timeout(patience, entry.look_up.clone()).await {
+            Ok(answer) => answer,
+            Err(_) => entry.before.clone().ok_or(ResolveError::TimedOut),
         }
     }
 
     fn entry(&self, name: &Arc<str>) -> Arc<Entry> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = names.get(name);
+        if let Some(entry) = known.filter(|entry| entry.is_good()) {
+            return Arc::clone(entry);
+        }
+        let before = known.and_then(|entry| entry.addresses().or_else(|| entry.before.clone()));
         if names.len() >= MOST_NAMES {
-            names.retain(|_, entry| entry.made.elapsed() < LIFETIME);
+            names.retain(|_, entry| entry.is_good() && entry.addresses().is_some());
+            // Clients choose the names: whoever asks for many must not make us look through them all each time.
+            if names.len() >= MOST_NAMES {
+                names.clear();
+            }
         }
-        let fresh = || Arc::new(Entry { made: Instant::now(), addresses: OnceCell::new() });
-        let entry = names.entry(Arc::clone(name)).or_insert_with(fresh);
-        if entry.made.elapsed() >= LIFETIME {
-            *entry = fresh();
-        }
-        Arc::clone(entry)
+        let entry = Arc::new(Entry::new(name, before));
+        names.insert(Arc::clone(name), Arc::clone(&entry));
+        entry
     }
 }
 
-async fn look_up(name: &str) -> Result<Arc<[IpAddr]>, ResolveError> {
-    let found = tokio::net::lookup_host((name, 0)).await.map_err(|source| ResolveError::Failed { source })?;
+impl Entry {
+    fn new(name: &Arc<str>, before: Option<Arc<[IpAddr]>>) -> Self {
+        let name = Arc::clone(name);
+        let look_up = async move { look_up(&name).await }.boxed().shared();
+        // It goes on when those who asked have given up: the next one finds its answer, not a new beginning.
+        tokio::spawn(look_up.clone());
+        Self { made: Instant::now(), look_up, before }
+    }
+
+    /// Whether nobody needs to look again.
+    fn is_good(&self) -> bool {
+        let lifetime = match self.look_up.peek() {
+            Some(Err(_)) => LIFETIME_OF_FAILURE,
+            Some(Ok(_)) | None => LIFETIME,
+        };
+        self.made.elapsed() < lifetime
+    }
+
+    fn addresses(&self) -> Option<Arc<[IpAddr]>> {
+        self.look_up.peek().and_then(|answer| answer.as_ref().ok()).cloned()
+    }
+}
+
+async fn look_up(name: &str) -> Answer {
+    let failed = |source| ResolveError::Failed { source: Arc::new(source) };
+    let found = tokio::net::lookup_host((name, 0)).await.map_err(failed)?;
     let addresses = take_turns(found.map(|address: SocketAddr| address.ip()));
     if addresses.is_empty() { Err(ResolveError::Empty) } else { Ok(addresses.into()) }
 }
@@ -89,8 +129,12 @@ fn take_turns(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 
 /// How long an answer is used. getaddrinfo does not tell the record's own lifetime.
 const LIFETIME: Duration = Duration::from_secs(30);
+/// How long a failure is: clients that try again at once do not find out more.
+const LIFETIME_OF_FAILURE: Duration = Duration::from_secs(1);
 /// How long one request waits.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long it waits when there is an older answer.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Above this many names, old ones are dropped.
 const MOST_NAMES: usize = 1024;
 
@@ -114,6 +158,41 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &resolver.resolve(&name).await.unwrap()));
         let wrong: Arc<str> = "no such name".into();
         assert!(resolver.resolve(&wrong).await.is_err());
-        assert!(resolver.entry(&wrong).addresses.get().is_none());
+        let failed = resolver.entry(&wrong);
+        assert!(Arc::ptr_eq(&failed, &resolver.entry(&wrong)), "for a moment");
+        tokio::time::pause();
+        tokio::time::advance(LIFETIME_OF_FAILURE).await;
+        assert!(!Arc::ptr_eq(&failed, &resolver.entry(&wrong)));
+    }
+
+    fn silent(before: Option<Arc<[IpAddr]>>) -> Arc<Entry> {
+        Arc::new(Entry { made: Instant::now(), look_up: std::future::pending().boxed().shared(), before })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_answer_is_better_than_none() {
+        let resolver = Resolver::default();
+        let address: Arc<[IpAddr]> = [IpAddr::from([192, 0, 2, 1])].into();
+        let (known, unknown): (Arc<str>, Arc<str>) = ("known".into(), "unknown".into());
+        resolver.names.lock().unwrap().insert(Arc::clone(&known), silent(Some(Arc::clone(&address))));
+        resolver.names.lock().unwrap().insert(Arc::clone(&unknown), silent(None));
+        let started = Instant::now();
+        assert_eq!(resolver.resolve(&known).await.unwrap(), address);
+        assert!(started.elapsed() < Duration::from_secs(1));
+        assert!(matches!(resolver.resolve(&unknown).await, Err(ResolveError::TimedOut)));
+        tokio::time::advance(LIFETIME).await;
+        assert_eq!(resolver.entry(&known).before, Some(address), "it is handed on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_do_not_pile_up() {
+        let resolver = Resolver::default();
+        for number in 0..3 * MOST_NAMES {
+            resolver.names.lock().unwrap().insert(format!("{number}").into(), silent(None));
+            if number % 100 == 0 {
+                resolver.entry(&format!("new-{number}").into());
+            }
+            assert!(resolver.names.lock().unwrap().len() <= MOST_NAMES + 101);
+        }
     }
 }

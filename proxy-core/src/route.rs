@@ -97,6 +97,9 @@ impl FromStr for HostPattern {
             return Err(HostPatternError::Character);
         }
         let name = name.strip_suffix('.').unwrap_or(name);
+        if !is_address && name.split('.').any(str::is_empty) {
+            return Err(HostPatternError::Character);
+        }
         Ok(if below { Self::Below(format!(".{name}").into()) } else { Self::Exact(name.into()) })
     }
 }
@@ -149,6 +152,8 @@ mod tests {
         assert_eq!("a.*.b".parse::<HostPattern>(), Err(HostPatternError::Wildcard));
         assert_eq!("*".parse::<HostPattern>(), Err(HostPatternError::Wildcard));
         assert_eq!("a:80".parse::<HostPattern>(), Err(HostPatternError::Port));
-        assert_eq!("a/b".parse::<HostPattern>(), Err(HostPatternError::Character));
+        for wrong in ["a/b", "a..b", ".a", "*..a", "a.."] {
+            assert_eq!(wrong.parse::<HostPattern>(), Err(HostPatternError::Character), "{wrong}");
+        }
     }
 }

@@ -48,6 +48,7 @@ pub(crate) async fn carry(
         let before = up.moved() + down.moved();
         let (upward, downward) = (up.poll(cx), down.poll(cx));
         *moved = down.moved();
+        let has_ended = upward.is_ready() || downward.is_ready();
         match (upward, downward) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Closed::Complete),
             (Poll::Ready(Err(error)), _) => return Poll::Ready(error.blame(Closed::Client, Closed::Server)),
@@ -56,6 +57,9 @@ pub(crate) async fn carry(
         }
         if up.moved() + down.moved() > before {
             clock.last = Instant::now();
+        }
+        if has_ended {
+            clock.shorten(sleep.as_mut());
         }
         clock.poll(sleep.as_mut(), cx).map(|()| Closed::Silent)
     })
@@ -69,6 +73,14 @@ struct Clock {
 }
 
 impl Clock {
+    /// One side has said everything: an answer may still come, but a peer that is gone altogether looks just like this.
+    fn shorten(&mut self, sleep: std::pin::Pin<&mut Sleep>) {
+        if self.allowed.is_none_or(|allowed| allowed > HALF_CLOSED) {
+            self.allowed = Some(HALF_CLOSED);
+            sleep.reset(self.last + HALF_CLOSED);
+        }
+    }
+
     fn poll(&mut self, mut sleep: std::pin::Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
         let Some(allowed) = self.allowed else { return Poll::Pending };
         while sleep.as_mut().poll(cx).is_ready() {
@@ -81,6 +93,9 @@ impl Clock {
         Poll::Pending
     }
 }
+
+/// The silence that a tunnel may keep once one of its directions has ended.
+const HALF_CLOSED: Duration = Duration::from_secs(120);
 
 /// An error, and at which end of a flow it happened.
 enum Broken {

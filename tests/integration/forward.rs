@@ -191,6 +191,36 @@ fn a_server_that_cannot_be_reached_is_an_answer() {
     }
 }
 
+/// Somebody may wait for the first bytes of an answer before doing what completes it.
+#[test]
+fn an_answer_is_passed_on_as_it_comes() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let (go_on, wait) = std::sync::mpsc::channel();
+    let origin = std::thread::spawn(move || {
+        let mut client = listener.accept().unwrap().0;
+        let mut request = [0; 4096];
+        assert!(client.read(&mut request).unwrap() > 0);
+        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n").unwrap();
+        for byte in b"abc" {
+            wait.recv_timeout(Connection::DEADLINE).unwrap();
+            client.write_all(&[*byte]).unwrap();
+        }
+    });
+    let lockgate = proxy("");
+    let mut client = open(&lockgate);
+    client.send(get(&format!("http://{to}/"))).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(client.take(1).unwrap());
+    }
+    for byte in b"abc" {
+        go_on.send(()).unwrap();
+        assert_eq!(client.take(1).unwrap(), [*byte]);
+    }
+    origin.join().unwrap();
+}
+
 #[test]
 fn hosts_can_be_led_nowhere() {
     let origin = Origin::start().unwrap();

@@ -13,12 +13,13 @@ const PEERS: &[Need] = &[
     ("haproxy", "haproxy"),
     ("nginx", "nginx-light"),
     ("setpriv", "util-linux"),
+    ("squid", "squid"),
     ("tinyproxy", "tinyproxy"),
     ("wrk", "wrk"),
 ];
 
-/// Builds and runs the comparison.
-pub fn run() -> ExitCode {
+/// Builds and runs the comparison; `arguments` (`reverse`, `forward`, `quick`) choose a part of it.
+pub fn run(arguments: &[String]) -> ExitCode {
     if let Err(message) = install::ensure(PEERS) {
         eprintln!("xtask: {message}");
         return ExitCode::FAILURE;
@@ -31,7 +32,8 @@ pub fn run() -> ExitCode {
     }
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
     let program = |name: &str| format!("{target}/release/{name}");
-    let error = Command::new(program("comparison")).args([program("lockgate"), program("bare-pingora")]).exec();
+    let error =
+        Command::new(program("comparison")).args([program("lockgate"), program("bare-pingora")]).args(arguments).exec();
     eprintln!("xtask: cannot run the comparison: {error}");
     ExitCode::FAILURE
 }

@@ -14,9 +14,9 @@ fn main() -> ExitCode {
         ["setup"] => install::everything(install::TEST),
         ["test"] => test::run(),
         ["demo"] => steps::demo(),
-        ["bench"] => bench::run(),
+        ["bench", ..] => bench::run(&arguments[1..]),
         _ => {
-            eprintln!("usage: cargo xtask demo | test | bench | setup");
+            eprintln!("usage: cargo xtask demo | test | bench [reverse] [forward] [quick] | setup");
             ExitCode::from(64)
         }
     }

@@ -1,11 +1,13 @@
 //! Kernel pipes that bytes pass through without coming up to us, kept for reuse.
 
-use std::{cell::RefCell, os::fd::OwnedFd};
+use std::{
+    cell::RefCell,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use std::os::fd::AsFd;
 
-/// A pipe. What goes back to the [pool](give_back) must be empty.
+/// A pipe. What is [given back](Pipe::give_back) must be empty.
 pub(super) struct Pipe {
     read: OwnedFd,
     write: OwnedFd,

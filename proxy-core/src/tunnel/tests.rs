@@ -94,6 +94,18 @@ async fn silence_ends_a_tunnel_and_words_in_either_direction_do_not() {
     assert!(waited >= silence * 9 / 10 && waited <= silence * 11 / 10, "{waited:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn half_a_tunnel_is_not_kept_for_ever() {
+    for silence in [None, Some(10 * HALF_CLOSED)] {
+        let (mut client, _server, carried) = tunnel(silence).await;
+        client.shutdown().await.unwrap();
+        let before = Instant::now();
+        assert_eq!(carried.await.unwrap().0, Closed::Silent);
+        let waited = before.elapsed();
+        assert!(waited >= HALF_CLOSED * 9 / 10 && waited <= HALF_CLOSED * 11 / 10, "{waited:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_reset_ends_both_directions() {
     let (client, mut server, carried) = tunnel(None).await;

@@ -318,7 +318,11 @@ mod tests {
         };
         let one = print("a = 1\nb = { c = [\"x\", \"y\"] }\n");
         assert_eq!(one, print("# moved\n\nb.c = ['x',   'y']\na = 1"));
-        for other in ["a = 2\nb = { c = [\"x\", \"y\"] }", "a = 1\nb = { c = [\"xy\"] }", "a = \"1\"\nb = { c = [\"x\", \"y\"] }"] {
+        for other in [
+            "a = 2\nb = { c = [\"x\", \"y\"] }",
+            "a = 1\nb = { c = [\"xy\"] }",
+            "a = \"1\"\nb = { c = [\"x\", \"y\"] }",
+        ] {
             assert_ne!(one, print(other), "{other}");
         }
     }
