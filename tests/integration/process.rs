@@ -326,7 +326,8 @@ fn a_pid_file_that_cannot_be_removed_is_emptied() {
     let path = stage.path("proxy.pid");
     stage.conf(&format!("User nobody\nGroup nogroup\nPidFile \"{}\"", path.display()));
     let mut process = stage.foreground();
-    assert_eq!(stage.read("proxy.pid"), format!("{}\n", process.id()));
+    // It listens a moment before it writes the file, as tinyproxy does.
+    wait_for_log(&stage, "proxy.pid", |text| text == format!("{}\n", process.id()));
     process.signal(Signal::TERM);
     assert!(process.wait(DEADLINE).unwrap().success());
     assert_eq!(fs::read_to_string(&path).unwrap(), "", "the number may soon be another process's");

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use test_support::{Connection, Lockgate, Nginx, Origin, Place, Signal, Usage, Visitors, find_process, poll};
+use test_support::{Connection, Lockgate, Nginx, Origin, Place, Signal, Usage, Visitors, poll};
 
 use crate::support::LOCKGATE;
 
@@ -28,7 +28,7 @@ impl Reloading {
     }
 
     fn id(&self) -> u32 {
-        find_process(self.lockgate.directory()).unwrap()
+        self.lockgate.id()
     }
 
     fn open(&self) -> Connection {

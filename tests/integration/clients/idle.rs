@@ -42,7 +42,7 @@ fn ten_thousand_idle_tunnels_fit_in_150_mib() {
     let listeners = [(); 4].map(|()| quiet_listener());
     let running = Running::start(Through::Lockgate, &Place::Loopback, 0);
     let Running::Lockgate(lockgate) = &running else { panic!("another proxy") };
-    let id = test_support::find_process(lockgate.directory()).unwrap();
+    let id = lockgate.id();
     let empty = Usage::of_tree(id).resident;
     let mut tunnels: Vec<TcpStream> = Vec::with_capacity(number);
     for index in 0..number {

@@ -37,6 +37,6 @@ pub use site::Site;
 pub use squid::Squid;
 pub use tinyproxy::Tinyproxy;
 pub use tls_site::TlsSite;
-pub use usage::{Usage, find_process, raise_descriptor_limit};
+pub use usage::{Usage, raise_descriptor_limit};
 pub use visitors::{Phase, Report, Visitors};
 pub use web_socket::WebSocketEcho;
