@@ -2,13 +2,20 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use plugin_api::{Content, Response, ResponseHead};
+use plugin_api::{
+    Connection, Content, Page, Rendered, Request, Response, ResponseHead,
+    chain::{Broken, Run},
+};
 
 /// An answer of our own: head fields and body are settled, framing is not.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    /// The words behind the status; `None` for those of its definition.
+    pub(crate) phrase: Option<&'static str>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The sentence of an error page that a plugin may render in its own way.
+    page: Option<String>,
 }
 
 impl Answer {
@@ -17,13 +24,30 @@ impl Answer {
         Response::refuse(status, reason).into()
     }
 
+    /// The words behind the status on the status line.
+    pub(crate) fn phrase(&self) -> &'static str {
+        self.phrase.or(self.status.canonical_reason()).unwrap_or_default()
+    }
+
+    /// Lets the plugins of a chain render the page, if this is one. A plugin that fails is told about; the page is ours then.
+    pub(crate) async fn render(&mut self, run: &mut Run, request: Request<'_>, connection: &Connection) -> Vec<Broken> {
+        let Some(reason) = self.page.take().filter(|_| run.chain().renders_pages()) else { return Vec::new() };
+        let page = Page { status: self.status, phrase: self.phrase(), reason: &reason };
+        let (rendered, broken) = run.page(request, connection, &page).await;
+        if let Some(Rendered { body, content_type }) = rendered {
+            self.body = body;
+            self.headers.insert(header::CONTENT_TYPE, content_type);
+        }
+        broken
+    }
+
     /// The whole message for a connection that ends with it, for requests that never reach pingora.
     pub(crate) fn to_wire(&self, keep_alive: bool, with_body: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + self.body.len());
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(self.status.as_str().as_bytes());
         out.push(b' ');
-        out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
+        out.extend_from_slice(self.phrase().as_bytes());
         out.extend_from_slice(b"\r\n");
         for (name, value) in &self.headers {
             out.extend_from_slice(name.as_str().as_bytes());
@@ -46,7 +70,8 @@ impl Answer {
 
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
-        let Response { status, mut headers, body } = response;
+        let Response { status, phrase, mut headers, body } = response;
+        let mut page = None;
         for framing in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
             headers.remove(framing);
         }
@@ -55,10 +80,12 @@ impl From<Response> for Answer {
             Content::Page(reason) => {
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                render(status, &reason).into()
+                let body = render(status, &reason).into();
+                page = Some(reason);
+                body
             }
         };
-        Self { status, headers, body }
+        Self { status, phrase, headers, body, page }
     }
 }
 
@@ -70,6 +97,7 @@ impl ResponseHead for Answer {
 
     fn set_status(&mut self, status: StatusCode) {
         if !status.is_informational() {
+            self.phrase = self.phrase.filter(|_| status == self.status);
             self.status = status;
         }
     }

@@ -58,6 +58,10 @@ pub(crate) async fn serve(
 
 /// Writes the settled answer, through the response hooks unless one of them is to blame for it.
 async fn reply(conn: &mut Conn, flight: &mut Flight, parts: &Parts) {
+    if let Some(Reply::Hooked(answer) | Reply::Plain(answer)) = &mut flight.reply {
+        let broken = answer.render(&mut flight.run, parts.view(&flight.line), &flight.origin.connection).await;
+        flight.harmless(&broken);
+    }
     if let Some(Reply::Hooked(mut answer)) = flight.reply.take_if(|reply| matches!(reply, Reply::Hooked(_))) {
         let hooked = flight.run.response(parts.view(&flight.line), &flight.origin.connection, &mut answer).await;
         match hooked {

@@ -1,11 +1,8 @@
 //! The edge: one per connection. It reads heads, chooses routes, and hands requests to pingora one after the other.
 
-use std::{
-    cell::RefCell,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime},
-};
+mod unserved;
+
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
 use http::{Method, StatusCode};
@@ -14,7 +11,7 @@ use pingora::{
     protocols::{Stream, UniqueID as _, http::ServerSession},
     proxy::HttpProxy,
 };
-use plugin_api::{Chain, Connection, Form};
+use plugin_api::{Chain, Connection};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -23,14 +20,11 @@ use tokio::{
 
 use crate::{
     Listener,
-    access_log::Record,
-    answer::Answer,
     conn::{Conn, Watch},
     connect::{self, Tunnel},
     flight::{Flight, Line, Origin, Reuse},
     generation::Generation,
     head::{Framing, Head, Refusal, Scanner},
-    metrics::Metric,
     narrative,
     relay::{HANDOVER, Relay},
     route::{self, Facts},
@@ -278,94 +272,6 @@ impl Edge {
         conn.set_linger(false);
         conn.flush().await.ok()?;
         Some(conn)
-    }
-
-    /// No route takes the request: 404, and the connection goes on when there is no body to skip.
-    async fn unrouted(
-        &self,
-        generation: &Generation,
-        mut conn: Box<Conn>,
-        head: &Head,
-        bytes: &[u8],
-        after: BytesMut,
-    ) -> Option<Box<Conn>> {
-        self.shard.metrics.count(Metric::Unrouted);
-        let started = Instant::now();
-        let keep = head.keep_alive
-            && self.listener.keep_alive
-            && head.body == Framing::None
-            && head.method != Method::CONNECT
-            && !head.upgrade
-            && !self.shard.is_draining();
-        let page = match head.method {
-            Method::CONNECT => Answer::page(StatusCode::METHOD_NOT_ALLOWED, "This listener opens no tunnels."),
-            _ => Answer::page(StatusCode::NOT_FOUND, "No site is served under this address."),
-        };
-        let with_body = head.method != Method::HEAD;
-        let written = conn.send(&page.to_wire(keep, with_body), generation.timeouts.write).await;
-        self.log(
-            generation,
-            line(generation, head, bytes),
-            page.status,
-            if with_body { page.body.len() } else { 0 },
-            started,
-            "unrouted",
-        );
-        if !written || !keep {
-            conn.set_linger(true);
-            return None;
-        }
-        conn.hold(after);
-        Some(conn)
-    }
-
-    /// Answers a request that no chain may see, and ends the connection.
-    async fn refuse(&self, generation: &Generation, conn: &mut Conn, refusal: Refusal) {
-        self.shard.metrics.count(Metric::Refused);
-        tracing::debug!(target: "lockgate::edge", client = %self.connection.client, status = refusal.status.as_u16(), reason = refusal.reason, "refused");
-        let page = Answer::page(refusal.status, refusal.reason);
-        let started = Instant::now();
-        conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
-        let line = Line {
-            method: Method::from_bytes(b"-").unwrap_or_default(),
-            target: "-".into(),
-            version: http::Version::HTTP_11,
-            form: Form::Origin,
-            host: None,
-            user_agent: None,
-            referer: None,
-        };
-        self.log(generation, line, page.status, page.body.len(), started, "refused");
-        conn.set_linger(true);
-    }
-
-    fn log(
-        &self,
-        generation: &Generation,
-        line: Line,
-        status: StatusCode,
-        bytes: usize,
-        started: Instant,
-        ending: &'static str,
-    ) {
-        let Some(log) = &generation.log else { return };
-        log.write(Record {
-            time: SystemTime::now(),
-            client: self.connection.client,
-            listener: Arc::clone(&self.connection.listener),
-            route: None,
-            method: line.method,
-            host: line.host,
-            target: line.target,
-            version: line.version,
-            status: Some(status),
-            bytes: bytes as u64,
-            duration: started.elapsed(),
-            upstream: None,
-            ending,
-            user_agent: line.user_agent,
-            referer: line.referer,
-        });
     }
 }
 

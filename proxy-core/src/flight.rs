@@ -137,6 +137,15 @@ impl Flight {
         self.reply = Some(Reply::Plain(page));
     }
 
+    /// Counts and tells hooks that failed without harm to the answer.
+    pub(crate) fn harmless(&self, failures: &[plugin_api::chain::Broken]) {
+        for broken in failures {
+            self.origin.shard.metrics.count(Metric::BrokenHooks);
+            let source: &dyn std::error::Error = &broken.source;
+            tracing::error!(target: "lockgate::chain", plugin = broken.plugin, error = source, "a hook is broken");
+        }
+    }
+
     /// Ends the request.
     pub(crate) fn end(&mut self) {
         if std::mem::replace(&mut self.ended, true) {
@@ -179,11 +188,8 @@ impl Flight {
             host: self.line.host.as_deref(),
             form: self.line.form,
         };
-        for broken in self.run.log(request, &self.origin.connection, &outcome) {
-            self.origin.shard.metrics.count(Metric::BrokenHooks);
-            let source: &dyn std::error::Error = &broken.source;
-            tracing::error!(target: "lockgate::chain", plugin = broken.plugin, error = source, "a log hook is broken");
-        }
+        let failures = self.run.log(request, &self.origin.connection, &outcome);
+        self.harmless(&failures);
     }
 
     fn record(&mut self, duration: Duration) -> Record {

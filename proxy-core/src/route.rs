@@ -41,6 +41,16 @@ pub(crate) fn find<'r>(routes: &'r [Route], facts: &Facts<'_>) -> Option<&'r Arc
     routes.iter().find(|route| route.matches(facts)).map(|route| &route.chain)
 }
 
+/// The chain that speaks for requests which no route takes, or which cannot be read: of the first route that a client of this
+/// listener may get to at all.
+pub(crate) fn spokesman<'r>(routes: &'r [Route], listener: &str, client: IpAddr) -> Option<&'r Arc<Chain>> {
+    let speaks = |route: &&Route| {
+        (route.listeners.is_empty() || route.listeners.iter().any(|name| **name == *listener))
+            && (route.clients.is_empty() || route.clients.iter().any(|range| range.contains(client)))
+    };
+    routes.iter().find(speaks).map(|route| &route.chain)
+}
+
 impl Route {
     /// A route without conditions.
     pub fn all(chain: Arc<Chain>) -> Self {

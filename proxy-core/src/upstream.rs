@@ -274,7 +274,15 @@ impl Failure {
             }
         };
         let is_servers = matches!(self, Self::Connect | Self::ConnectTimeout | Self::Resolve | Self::ResolveTimeout);
-        Answer::page(unreachable.filter(|_| is_servers).unwrap_or(status), reason)
+        let mut page = Answer::page(unreachable.filter(|_| is_servers).unwrap_or(status), reason);
+        // Whoever wants a status of their own wants tinyproxy's, and its scripts read the words too.
+        page.phrase = match self {
+            _ if unreachable.is_none() => None,
+            Self::Parent => Some("Unable to connect to upstream proxy"),
+            _ if is_servers => Some("Unable to connect"),
+            _ => None,
+        };
+        page
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn write(
     document: &mut Document,
 ) -> Vec<Link> {
     let mut chain = Writer { conf, port, surroundings, warnings, document, links: Vec::new() };
+    chain.error_pages();
     chain.access();
     chain.basic_auth();
     chain.filter();
@@ -59,6 +60,29 @@ impl Writer<'_> {
         self.document.section("[[route.chain]]", origin);
         let place = self.document.entry("use", plugin, origin);
         self.links.push(Link { plugin, place, origin: origin.clone() });
+    }
+
+    /// tinyproxy opens these files when it needs them, by names that start where it is then.
+    fn error_pages(&mut self) {
+        let pages = &self.conf.pages;
+        let Some(span) = pages.files.first().map(|page| &page.span).or(pages.default.as_ref().map(|path| &path.span))
+        else {
+            return;
+        };
+        self.link("error-pages", span);
+        let path = |path: &str| Value::from(self.surroundings.mode.path(path));
+        if let Some(first) = pages.files.first() {
+            let table = |page: &At<(u16, String)>| {
+                let (status, file) = &page.value;
+                (Value::Table(vec![("status", u32::from(*status).into()), ("file", path(file))]), page.span.clone())
+            };
+            let files = pages.files.iter().map(table).collect();
+            self.document.entry("pages", Value::List(files), &first.span);
+        }
+        if let Some(default) = &pages.default {
+            self.document.entry("default", path(&default.value), &default.span);
+        }
+        self.document.entry("package", "tinyproxy", span);
     }
 
     fn access(&mut self) {

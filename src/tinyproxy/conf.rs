@@ -19,6 +19,7 @@ pub(super) struct Conf {
     pub(super) listen: Vec<At<Local>>,
     pub(super) process: Process,
     pub(super) log: Log,
+    pub(super) pages: Pages,
     pub(super) access: Option<List<AccessRule>>,
     pub(super) auth: Auth,
     pub(super) filter: Filter,
@@ -50,6 +51,14 @@ pub(super) struct Log {
     pub(super) file: Option<At<String>>,
     pub(super) syslog: Option<At<bool>>,
     pub(super) level: Option<At<LogLevel>>,
+}
+
+/// Whose error pages are served.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    /// Each status once.
+    pub(super) files: Vec<At<(u16, String)>>,
+    pub(super) default: Option<At<String>>,
 }
 
 /// The first that is about a client decides; as soon as there is a list, all others are denied.
@@ -158,10 +167,12 @@ impl Conf {
             Directive::Obsolete(name) => {
                 warnings.push(span, format!("`{name}` is obsolete in tinyproxy too and has no effect"));
             }
-            Directive::Page(name) => {
-                let message = "is heeded from the next version on; the built-in pages are served";
-                warnings.push(span, format!("`{name}` {message}"));
+            Directive::Statistics(name) => {
+                warnings
+                    .push(span, format!("`{name}` is heeded from the next version on; there are no statistics yet"));
             }
+            Directive::ErrorFile { status, path } => self.pages.add(span, &status, path.value, warnings),
+            Directive::DefaultErrorFile(path) => self.pages.default = Some(path),
             Directive::Port(port) => self.port = Some(port),
             Directive::Listen(address) => self.listen.push(address),
             Directive::User(name) => self.process.user = Some(name),
@@ -296,6 +307,19 @@ impl Auth {
             warnings.push(span, "the user and password are too long: like tinyproxy, the line is ignored");
         } else {
             users.items.push(At { value: (user, password), span });
+        }
+    }
+}
+
+impl Pages {
+    fn add(&mut self, span: Span, status: &At<u32>, path: String, warnings: &mut Warnings) {
+        match u16::try_from(status.value) {
+            Ok(status) if self.files.iter().any(|known| known.value.0 == status) => {
+                warnings
+                    .push(span, format!("there is a page for {status}: like in tinyproxy, the first one is served"));
+            }
+            Ok(status) => self.files.push(At { value: (status, path), span }),
+            Err(_) => warnings.push(span, "no answer has this status"),
         }
     }
 }

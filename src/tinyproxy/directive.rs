@@ -27,6 +27,11 @@ pub(super) enum Directive {
     BindSame(At<bool>),
     ConnectPort(At<u32>),
     Deny(At<Client>),
+    DefaultErrorFile(At<String>),
+    ErrorFile {
+        status: At<u32>,
+        path: At<String>,
+    },
     DisableViaHeader(At<bool>),
     Filter(At<String>),
     FilterCaseSensitive(At<bool>),
@@ -41,8 +46,8 @@ pub(super) enum Directive {
     MaxClients(At<u32>),
     /// A directive that tinyproxy itself ignores, by its name.
     Obsolete(&'static str),
-    /// A directive about the look of pages, by its name.
-    Page(&'static str),
+    /// A directive about the page of statistics, by its name.
+    Statistics(&'static str),
     PidFile(At<String>),
     Port(At<u16>),
     ReverseBaseUrl(At<String>),
@@ -114,7 +119,7 @@ const DIRECTIVES: &[(&str, Parse)] = &[
     ("Bind", bind),
     ("BindSame", |a| a.switch().map(Directive::BindSame)),
     ("ConnectPort", |a| a.number("a port").map(Directive::ConnectPort)),
-    ("DefaultErrorFile", |a| a.quoted("a path").map(|_| Directive::Page("DefaultErrorFile"))),
+    ("DefaultErrorFile", |a| a.quoted("a path").map(Directive::DefaultErrorFile)),
     ("Deny", |a| client(a).map(Directive::Deny)),
     ("DisableViaHeader", |a| a.switch().map(Directive::DisableViaHeader)),
     ("ErrorFile", error_file),
@@ -139,8 +144,8 @@ const DIRECTIVES: &[(&str, Parse)] = &[
     ("ReverseOnly", |a| a.switch().map(Directive::ReverseOnly)),
     ("ReversePath", reverse_path),
     ("StartServers", |a| a.number("a number").map(|_| Directive::Obsolete("StartServers"))),
-    ("StatFile", |a| a.quoted("a path").map(|_| Directive::Page("StatFile"))),
-    ("StatHost", |a| a.quoted("a host").map(|_| Directive::Page("StatHost"))),
+    ("StatFile", |a| a.quoted("a path").map(|_| Directive::Statistics("StatFile"))),
+    ("StatHost", |a| a.quoted("a host").map(|_| Directive::Statistics("StatHost"))),
     ("Syslog", |a| a.switch().map(Directive::Syslog)),
     ("Timeout", |a| a.number("a number of seconds").map(Directive::Timeout)),
     ("Upstream", |a| upstream::parse(a).map(Directive::Upstream)),
@@ -192,9 +197,7 @@ fn port(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
 }
 
 fn error_file(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
-    arguments.number("a status")?;
-    arguments.quoted("a path")?;
-    Ok(Directive::Page("ErrorFile"))
+    Ok(Directive::ErrorFile { status: arguments.number("a status")?, path: arguments.quoted("a path")? })
 }
 
 fn listen(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {

@@ -15,6 +15,7 @@ mod forward;
 mod intercept;
 mod obtain;
 mod original;
+mod pages;
 mod process;
 mod proxy;
 mod reload;

@@ -24,6 +24,7 @@ struct Hooks {
     response: Box<[usize]>,
     response_body: Box<[usize]>,
     log: Box<[usize]>,
+    page: Box<[usize]>,
 }
 
 impl Chain {
@@ -49,6 +50,7 @@ impl Chain {
             response: reversed(Phases::RESPONSE),
             response_body: reversed(Phases::RESPONSE_BODY),
             log: having(Phases::LOG).into(),
+            page: having(Phases::PAGE).into(),
         };
         Ok(Self { name: name.into(), links: links.into(), hooks })
     }
@@ -71,6 +73,11 @@ impl Chain {
     /// Whether any plugin wants to see how a request ended.
     pub fn sees_the_end(&self) -> bool {
         !self.hooks.log.is_empty()
+    }
+
+    /// Whether any plugin renders error pages.
+    pub fn renders_pages(&self) -> bool {
+        !self.hooks.page.is_empty()
     }
 
     /// Whether any plugin wants to see pieces of the response body.

@@ -3,7 +3,8 @@
 use std::{any::Any, fmt, sync::Arc};
 
 use crate::{
-    Body, BuildCx, Cx, Outcome, Phases, Plugin, PluginError, RequestHead, ResponseHead, StartCx, Step, Terminal,
+    Body, BuildCx, Cx, Outcome, Page, Phases, Plugin, PluginError, Rendered, RequestHead, ResponseHead, StartCx, Step,
+    Terminal,
     config::{self, KeyDoc},
 };
 
@@ -164,6 +165,12 @@ pub(crate) trait Erased: Send + Sync {
         state: &mut (dyn Any + Send + Sync),
         body: Body<'_>,
     ) -> Result<(), PluginError>;
+    fn page<'a>(
+        &'a self,
+        cx: &'a mut Cx<'_>,
+        state: &'a mut (dyn Any + Send + Sync),
+        page: &'a Page<'a>,
+    ) -> Step<'a, Option<Rendered>>;
     fn log(&self, cx: &Cx<'_>, state: &(dyn Any + Send + Sync), outcome: &Outcome);
 }
 
@@ -224,6 +231,15 @@ impl<P: Plugin> Erased for P {
         body: Body<'_>,
     ) -> Result<(), PluginError> {
         Plugin::response_body(self, cx, state.downcast_mut().expect(OWN_STATE), body)
+    }
+
+    fn page<'a>(
+        &'a self,
+        cx: &'a mut Cx<'_>,
+        state: &'a mut (dyn Any + Send + Sync),
+        page: &'a Page<'a>,
+    ) -> Step<'a, Option<Rendered>> {
+        Plugin::page(self, cx, state.downcast_mut().expect(OWN_STATE), page)
     }
 
     fn log(&self, cx: &Cx<'_>, state: &(dyn Any + Send + Sync), outcome: &Outcome) {

@@ -43,8 +43,8 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
 
 use self::heads::{Head, Outgoing};
 use crate::{
-    Body, BuildCx, Chain, Connection, Content, Cx, Ending, FallThrough, Form, Kind, Link, Named, Outcome, Peer, Phases,
-    Plugin, Request, Response, SharedStore, Step, Target, Terminal, Verdict,
+    Body, BuildCx, Chain, Connection, Content, Cx, Ending, FallThrough, Form, Kind, Link, Named, Outcome, Page, Peer,
+    Phases, Plugin, Rendered, Request, Response, SharedStore, Step, Target, Terminal, Verdict,
     chain::{Broken, Decision, Run},
     config::{ConfigError, Problems, Source, parse},
 };
@@ -305,6 +305,7 @@ impl Flight<'_> {
     }
 
     async fn response(&mut self) {
+        self.page().await;
         let mut head = Head { status: self.exchange.response.status, headers: self.exchange.response.headers.clone() };
         if let Err(broken) = self.run.response(self.request, self.connection, &mut head).await {
             return self.fail(broken);
@@ -316,6 +317,19 @@ impl Flight<'_> {
                 return self.fail(broken);
             }
             self.exchange.response.body = Content::Bytes(piece.unwrap_or_default());
+        }
+    }
+
+    async fn page(&mut self) {
+        let response = &mut self.exchange.response;
+        let Content::Page(reason) = &response.body else { return };
+        let phrase = response.phrase.or(response.status.canonical_reason()).unwrap_or_default();
+        let page = Page { status: response.status, phrase, reason };
+        let (rendered, broken) = self.run.page(self.request, self.connection, &page).await;
+        self.exchange.broken.extend(broken);
+        if let Some(Rendered { body, content_type }) = rendered {
+            response.body = Content::Bytes(body);
+            response.headers.insert(http::header::CONTENT_TYPE, content_type);
         }
     }
 

@@ -20,6 +20,8 @@ impl Phases {
     pub const RESPONSE_BODY: Self = Self(1 << 4);
     /// [`Plugin::log`](crate::Plugin::log).
     pub const LOG: Self = Self(1 << 5);
+    /// [`Plugin::page`](crate::Plugin::page).
+    pub const PAGE: Self = Self(1 << 6);
 
     /// The hooks of both sets.
     #[must_use]

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Body, BuildCx, ConfigError, Cx, Outcome, Phases, PluginError, RequestHead, ResponseHead, StartCx, Step};
+use crate::{
+    Body, BuildCx, ConfigError, Cx, Outcome, Page, Phases, PluginError, Rendered, RequestHead, ResponseHead, StartCx,
+    Step,
+};
 
 /// A link of a proxy chain.
 ///
@@ -110,6 +113,19 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     fn response_body(&self, cx: &mut Cx<'_>, state: &mut Self::State, body: Body<'_>) -> Result<(), PluginError> {
         let _ = (cx, state, body);
         Ok(())
+    }
+
+    /// Renders an error page; `None` leaves it to the next plugin, and in the end to the engine. Asked of every plugin of the
+    /// chain in order, wherever the request ended: a page may be about a refusal by an earlier plugin. A plugin that fails
+    /// here leaves the page to the others.
+    fn page<'a>(
+        &'a self,
+        cx: &'a mut Cx<'_>,
+        state: &'a mut Self::State,
+        page: &'a Page<'a>,
+    ) -> Step<'a, Option<Rendered>> {
+        let _ = (cx, state, page);
+        Step::done(None)
     }
 
     /// Sees the end of the request.

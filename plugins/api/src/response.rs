@@ -10,6 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 pub struct Response {
     /// The status code.
     pub status: StatusCode,
+    /// The words behind it on the status line; `None` for those of its definition. HTTP/2 has none.
+    pub phrase: Option<&'static str>,
     /// Header fields. Framing fields (`Content-Length`, `Transfer-Encoding`, `Connection`) are the engine's and ignored.
     pub headers: HeaderMap,
     /// What is sent as the body.
@@ -21,19 +23,26 @@ pub struct Response {
 pub enum Content {
     /// These bytes.
     Bytes(Bytes),
-    /// The error page of the status, with a sentence for the visitor.
+    /// The error page of the status, with a sentence for the visitor; see [`Plugin::page`](crate::Plugin::page).
     Page(String),
 }
 
 impl Response {
     /// A response without a body.
     pub fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Content::Bytes(Bytes::new()) }
+        Self { status, phrase: None, headers: HeaderMap::new(), body: Content::Bytes(Bytes::new()) }
     }
 
     /// A refusal: the engine renders its error page for `status` with `reason`, a sentence that the visitor may read.
     pub fn refuse(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Content::Page(reason.into()) }
+        Self { status, phrase: None, headers: HeaderMap::new(), body: Content::Page(reason.into()) }
+    }
+
+    /// Sets the words behind the status on the status line.
+    #[must_use]
+    pub fn with_phrase(mut self, phrase: &'static str) -> Self {
+        self.phrase = Some(phrase);
+        self
     }
 
     /// Adds a header field.

@@ -117,7 +117,7 @@ impl Forward {
         if self.connect_ports.as_ref().is_some_and(|ports| !ports.contains(&destination.port)) {
             tracing::info!(target: "lockgate::narrative", "Refused CONNECT method on port {}", destination.port);
             let reason = "The CONNECT method not allowed with the port you tried to use.";
-            return Err(Box::new(Response::refuse(StatusCode::FORBIDDEN, reason)));
+            return Err(Box::new(Response::refuse(StatusCode::FORBIDDEN, reason).with_phrase("Access violation")));
         }
         let mut target = Target::new(destination.address());
         target.parent = self.parents.towards(&destination).cloned();

@@ -19,6 +19,11 @@ pub(super) fn head_is_out(session: &Session) -> bool {
 
 /// Writes the settled answer, through the response hooks unless one of them is to blame for it.
 pub(super) async fn reply(session: &mut Session, flight: &mut Flight) -> pingora::Result<()> {
+    if let Some(Reply::Hooked(answer) | Reply::Plain(answer)) = &mut flight.reply {
+        let request = view(session.req_header(), &flight.line);
+        let broken = answer.render(&mut flight.run, request, &flight.origin.connection).await;
+        flight.harmless(&broken);
+    }
     if let Some(Reply::Hooked(mut answer)) = flight.reply.take_if(|reply| matches!(reply, Reply::Hooked(_))) {
         let request = view(session.req_header(), &flight.line);
         match flight.run.response(request, &flight.origin.connection, &mut answer).await {
@@ -40,6 +45,7 @@ pub(super) async fn write(session: &mut Session, answer: Answer) -> pingora::Res
     let bodiless = matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let silent = bodiless || session.req_header().method == http::Method::HEAD;
     let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 3))?;
+    head.set_reason_phrase(answer.phrase)?;
     for (name, value) in &answer.headers {
         head.append_header(name, value)?;
     }

@@ -4,8 +4,8 @@ use std::{any::Any, sync::Arc};
 
 use super::Chain;
 use crate::{
-    Bag, Body, Connection, Cx, FallThrough, Outcome, Peer, PluginError, Request, RequestHead, Response, ResponseHead,
-    Target, Verdict, guard,
+    Bag, Body, Connection, Cx, FallThrough, Outcome, Page, Peer, PluginError, Rendered, Request, RequestHead, Response,
+    ResponseHead, Target, Verdict, guard,
 };
 
 /// What the plugins of a chain remember about one request. The chain is pinned until the run is dropped.
@@ -184,6 +184,27 @@ impl Run {
             self.check(index, done.flatten())?;
         }
         Ok(())
+    }
+
+    /// Runs the hooks that render an error page, until one does. A failure comes back beside the page.
+    pub async fn page(
+        &mut self,
+        request: Request<'_>,
+        connection: &Connection,
+        page: &Page<'_>,
+    ) -> (Option<Rendered>, Vec<Broken>) {
+        let chain = Arc::clone(&self.chain);
+        let mut failures = Vec::new();
+        for &index in chain.hooks.page.iter().filter(|index| self.broken & (1 << **index) == 0) {
+            let mut cx = Cx::new(request, connection, &mut self.bag);
+            let state = &mut *self.states[index];
+            match guard::run(|| chain.links[index].plugin().page(&mut cx, state, page)).await {
+                Ok(Some(rendered)) => return (Some(rendered), failures),
+                Ok(None) => {}
+                Err(source) => failures.push(Broken { plugin: chain.links[index].name(), source }),
+            }
+        }
+        (None, failures)
     }
 
     /// Runs the hooks that see the end. Every plugin has its turn, also when one of them fails; the failures come back.

@@ -1,0 +1,32 @@
+//! Error pages, and who renders them.
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+
+/// An error page that is about to be written: the engine's own, or one that a plugin asked for with
+/// [`Response::refuse`](crate::Response::refuse).
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The status.
+    pub status: StatusCode,
+    /// The words behind it on the status line.
+    pub phrase: &'a str,
+    /// A sentence that the visitor may read.
+    pub reason: &'a str,
+}
+
+/// What a plugin made of a [`Page`].
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The body.
+    pub body: Bytes,
+    /// Its `Content-Type`.
+    pub content_type: HeaderValue,
+}
+
+impl Rendered {
+    /// HTML in UTF-8.
+    pub fn html(body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), content_type: HeaderValue::from_static("text/html; charset=utf-8") }
+    }
+}

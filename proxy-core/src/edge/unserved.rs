@@ -1,0 +1,136 @@
+//! Requests that no chain serves: those that no route takes, and those that cannot be understood.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use bytes::BytesMut;
+use http::{Method, StatusCode};
+use plugin_api::{Form, chain::Run};
+
+use super::{Edge, line};
+use crate::{
+    access_log::Record,
+    answer::Answer,
+    conn::Conn,
+    flight::Line,
+    generation::Generation,
+    head::{Framing, Head, Refusal},
+    metrics::Metric,
+    route,
+};
+
+impl Edge {
+    /// No route takes the request: 404, and the connection goes on when there is no body to skip.
+    pub(super) async fn unrouted(
+        &self,
+        generation: &Generation,
+        mut conn: Box<Conn>,
+        head: &Head,
+        bytes: &[u8],
+        after: BytesMut,
+    ) -> Option<Box<Conn>> {
+        self.shard.metrics.count(Metric::Unrouted);
+        let started = Instant::now();
+        let keep = head.keep_alive
+            && self.listener.keep_alive
+            && head.body == Framing::None
+            && head.method != Method::CONNECT
+            && !head.upgrade
+            && !self.shard.is_draining();
+        let mut page = match head.method {
+            Method::CONNECT => Answer::page(StatusCode::METHOD_NOT_ALLOWED, "This listener opens no tunnels."),
+            _ => Answer::page(StatusCode::NOT_FOUND, "No site is served under this address."),
+        };
+        self.render(generation, &mut page).await;
+        let with_body = head.method != Method::HEAD;
+        let written = conn.send(&page.to_wire(keep, with_body), generation.timeouts.write).await;
+        self.log(
+            generation,
+            line(generation, head, bytes),
+            page.status,
+            if with_body { page.body.len() } else { 0 },
+            started,
+            "unrouted",
+        );
+        if !written || !keep {
+            conn.set_linger(true);
+            return None;
+        }
+        conn.hold(after);
+        Some(conn)
+    }
+
+    /// Answers a request that no chain may see, and ends the connection.
+    pub(super) async fn refuse(&self, generation: &Generation, conn: &mut Conn, refusal: Refusal) {
+        self.shard.metrics.count(Metric::Refused);
+        tracing::debug!(target: "lockgate::edge", client = %self.connection.client, status = refusal.status.as_u16(), reason = refusal.reason, "refused");
+        let mut page = Answer::page(refusal.status, refusal.reason);
+        let started = Instant::now();
+        self.render(generation, &mut page).await;
+        conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
+        let line = Line {
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            target: "-".into(),
+            version: http::Version::HTTP_11,
+            form: Form::Origin,
+            host: None,
+            user_agent: None,
+            referer: None,
+        };
+        self.log(generation, line, page.status, page.body.len(), started, "refused");
+        conn.set_linger(true);
+    }
+
+    /// Lets a chain render the page of a request that no chain has seen. What is told of the request is where it came from.
+    async fn render(&self, generation: &Generation, page: &mut Answer) {
+        let (listener, client) = (&self.connection.listener, self.connection.client.ip());
+        let Some(chain) = route::spokesman(&generation.routes, listener, client).filter(|chain| chain.renders_pages())
+        else {
+            return;
+        };
+        let (uri, headers) = (http::Uri::default(), http::HeaderMap::new());
+        let request = plugin_api::Request {
+            method: &Method::GET,
+            uri: &uri,
+            version: http::Version::HTTP_11,
+            headers: &headers,
+            host: None,
+            form: Form::Origin,
+        };
+        for broken in page.render(&mut Run::new(Arc::clone(chain)), request, &self.connection).await {
+            self.shard.metrics.count(Metric::BrokenHooks);
+            tracing::error!(target: "lockgate::chain", plugin = broken.plugin, error = &broken.source as &dyn std::error::Error, "a hook is broken");
+        }
+    }
+
+    fn log(
+        &self,
+        generation: &Generation,
+        line: Line,
+        status: StatusCode,
+        bytes: usize,
+        started: Instant,
+        ending: &'static str,
+    ) {
+        let Some(log) = &generation.log else { return };
+        log.write(Record {
+            time: SystemTime::now(),
+            client: self.connection.client,
+            listener: Arc::clone(&self.connection.listener),
+            route: None,
+            method: line.method,
+            host: line.host,
+            target: line.target,
+            version: line.version,
+            status: Some(status),
+            bytes: bytes as u64,
+            duration: started.elapsed(),
+            upstream: None,
+            ending,
+            user_agent: line.user_agent,
+            referer: line.referer,
+        });
+    }
+}
