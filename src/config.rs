@@ -14,7 +14,7 @@ use std::{path::Path, sync::Arc};
 
 use authenticator_api::Authenticator;
 use plugin_api::{
-    Named,
+    Meter, Named,
     config::{Problem, Problems, Source, did_you_mean, parse},
 };
 use proxy_core::Config;
@@ -87,6 +87,7 @@ pub(crate) fn load(source: Source, lasting: &Lasting) -> Result<Loaded, Problems
     let log = log::build(root.take_table("log", &mut problems), &mut problems);
     let listeners = listener::build(root.take_tables("listener", &mut problems), &mut problems);
     let mut named = Named::default();
+    named.insert::<dyn Meter>(<dyn Meter>::ENGINE, Arc::clone(&lasting.counters) as _);
     let authenticators =
         authenticator::build(root.take_tables("authenticator", &mut problems), &mut named, lasting, &mut problems);
     let names: Vec<_> = listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
@@ -119,6 +120,7 @@ pub(crate) fn load(source: Source, lasting: &Lasting) -> Result<Loaded, Problems
             limits: server.limits,
             shards: server.shards,
             max_clients: server.max_clients,
+            counters: Arc::clone(&lasting.counters),
             log: log.access,
         },
         authenticators,

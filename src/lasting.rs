@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use authenticator_api::Authenticator;
 use plugin_api::SharedStore;
+use proxy_core::Counters;
 
 /// Things that a reload finds again as long as somebody holds them.
 #[derive(Default)]
 pub(crate) struct Lasting {
     /// What plugins share across reloads.
     pub(crate) shared: SharedStore,
+    /// What the engine counts.
+    pub(crate) counters: Arc<Counters>,
     authenticators: Mutex<Vec<(String, Weak<dyn Authenticator>)>>,
 }
 

@@ -15,6 +15,7 @@ const PLUGINS: &[Kind] = &[
     Kind::of::<plugin_forward::Forward>(),
     Kind::of::<plugin_headers::Headers>(),
     Kind::of::<plugin_reverse_path::ReversePath>(),
+    Kind::of::<plugin_stats::Stats>(),
     Kind::of::<plugin_upstream::Upstream>(),
 ];
 

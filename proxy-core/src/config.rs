@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use crate::{Cidr, LogConfig, Route};
+use crate::{Cidr, Counters, LogConfig, Route};
 
 /// Everything that the engine needs.
 pub struct Config {
@@ -20,6 +20,8 @@ pub struct Config {
     pub shards: NonZeroUsize,
     /// Connections that are served at once; further ones wait. `None` for any number.
     pub max_clients: Option<usize>,
+    /// Where the engine counts; the same across reloads.
+    pub counters: Arc<Counters>,
     /// The access log; `None` for no log.
     pub log: Option<LogConfig>,
 }

@@ -41,7 +41,10 @@ pub(crate) async fn serve(
             }
             Err(DialError::Failed(failure)) => unreachable(&mut flight, &target, failure),
         },
-        Ok(Decision::Respond { response, .. }) => flight.reply = Some(Reply::Hooked((*response).into())),
+        Ok(Decision::Respond { response, .. }) => {
+            flight.count_denial(response.status);
+            flight.reply = Some(Reply::Hooked((*response).into()));
+        }
         Ok(Decision::Upstream { .. }) => {
             let page = Answer::page(StatusCode::METHOD_NOT_ALLOWED, "This listener opens no tunnels.");
             flight.reply = Some(Reply::Hooked(page));

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    Config, LogConfig, Snapshot, StartError,
+    Config, Counters, LogConfig, Snapshot, StartError,
     access_log::{AccessLog, Opened, Writer},
     admission::Admission,
     generation::Generation,
@@ -30,6 +30,7 @@ pub struct Engine {
     shards: Vec<Running>,
     listeners: Listeners,
     admission: Arc<Admission>,
+    counters: Arc<Counters>,
     /// One change at a time; and the writer of the access log, once there is one.
     writer: Mutex<Option<(AccessLog, Writer)>>,
     /// Plugins' background tasks run here, apart from the shards.
@@ -79,6 +80,7 @@ impl Bound {
             .map_err(thread)?;
         let log = log.map(Opened::start).transpose().map_err(thread)?;
         let admission = Admission::new(config.max_clients);
+        let counters = Arc::clone(&config.counters);
         let shards = config.shards.get();
         let sender = log.as_ref().map(|(log, _)| log.clone());
         let generation = Generation::start(config, sender, background.handle())?;
@@ -87,6 +89,7 @@ impl Bound {
             shards: Vec::new(),
             listeners,
             admission,
+            counters,
             writer: Mutex::new(log),
             background: Some(background),
         };
@@ -181,7 +184,7 @@ impl Engine {
 
     /// The counters of all shards, added up.
     pub fn metrics(&self) -> Snapshot {
-        Snapshot::gather(self.shards.iter().map(|running| &*running.shard.metrics))
+        self.counters.snapshot()
     }
 
     /// Takes no new connections (those that are complete are still accepted), lets requests finish, and returns when
@@ -210,6 +213,7 @@ impl Engine {
             tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(LOOK_UPS).build()?;
         let shard = Shard::new(generation, Arc::clone(&self.admission), self.phase.subscribe());
         let (sockets, orders) = mpsc::unbounded_channel();
+        self.counters.add(&shard.metrics);
         let runs = Arc::clone(&shard);
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let cut = runtime.block_on(runs.run(Orders { sockets: orders }));

@@ -137,6 +137,14 @@ impl Flight {
         self.reply = Some(Reply::Plain(page));
     }
 
+    /// Counts an answer of a plugin that says who or what is not wanted here.
+    pub(crate) fn count_denial(&self, status: StatusCode) {
+        use StatusCode as S;
+        if matches!(status, S::UNAUTHORIZED | S::FORBIDDEN | S::PROXY_AUTHENTICATION_REQUIRED) {
+            self.origin.shard.metrics.count(Metric::Denied);
+        }
+    }
+
     /// Counts and tells hooks that failed without harm to the answer.
     pub(crate) fn harmless(&self, failures: &[plugin_api::chain::Broken]) {
         for broken in failures {

@@ -31,7 +31,7 @@ mod upstream;
 pub use access_log::{Format, LogConfig, Sink};
 pub use config::{ClientTimeouts, Config, HeadLimits, Listener};
 pub use engine::{Bound, Drained, Engine};
-pub use metrics::{Metric, Snapshot};
+pub use metrics::{Counters, Metric, Snapshot};
 pub use plugin_api::{Cidr, CidrError};
 pub use route::{HostPattern, HostPatternError, Route};
 pub use start_error::StartError;

@@ -1,6 +1,11 @@
 //! Counters of what the engine did. Each shard has its own; they are added up when someone asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use plugin_api::Meter;
 
 /// The counters of one shard.
 #[derive(Debug, Default)]
@@ -22,6 +27,28 @@ impl Metrics {
     pub(crate) fn open(&self, up: Metric, down: Metric) -> u64 {
         let down = self.counters[down as usize].load(Ordering::Acquire);
         self.counters[up as usize].load(Ordering::Acquire).saturating_sub(down)
+    }
+}
+
+/// The counters of all shards of an engine. Made before it, so that plugins can hold on to them.
+#[derive(Debug, Default)]
+pub struct Counters(Mutex<Vec<Arc<Metrics>>>);
+
+impl Counters {
+    pub(crate) fn add(&self, shard: &Arc<Metrics>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(shard));
+    }
+
+    /// Their sum.
+    pub fn snapshot(&self) -> Snapshot {
+        let shards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Snapshot::gather(shards.iter().map(|shard| &**shard))
+    }
+}
+
+impl Meter for Counters {
+    fn readings(&self) -> Vec<(&'static str, u64)> {
+        self.snapshot().iter().collect()
     }
 }
 
@@ -82,6 +109,8 @@ metrics! {
     Aborted = "lockgate_requests_aborted_total",
     /// Requests that the edge refused before a chain saw them.
     Refused = "lockgate_requests_refused_total",
+    /// Requests that a plugin denied: answered with 401, 403 or 407 before they went anywhere.
+    Denied = "lockgate_requests_denied_total",
     /// Requests that no route took.
     Unrouted = "lockgate_requests_unrouted_total",
     /// Hooks that failed or panicked.

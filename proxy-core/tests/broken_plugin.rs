@@ -57,6 +57,7 @@ fn a_panic_is_a_500_or_a_cut_and_the_process_goes_on() {
         limits: HeadLimits::default(),
         shards: NonZeroUsize::MIN,
         max_clients: None,
+        counters: Arc::default(),
         log: None,
     })
     .unwrap();

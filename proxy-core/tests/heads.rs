@@ -74,6 +74,7 @@ fn config(routes: Vec<Route>) -> Config {
         limits: HeadLimits::default(),
         shards: NonZeroUsize::MIN,
         max_clients: None,
+        counters: Arc::default(),
         log: None,
     }
 }

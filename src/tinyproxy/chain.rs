@@ -37,6 +37,7 @@ pub(super) fn write(
     chain.error_pages();
     chain.access();
     chain.basic_auth();
+    chain.stats();
     chain.filter();
     chain.headers();
     // What answers every request by itself ends the chain.
@@ -114,6 +115,21 @@ impl Writer<'_> {
             (Value::Table(vec![("name", name.into()), ("password", password.into())]), user.span.clone())
         };
         self.document.entry("users", Value::List(users.items.iter().map(table).collect()), &users.span);
+    }
+
+    /// tinyproxy shows its statistics under a name of its own unless told otherwise.
+    fn stats(&mut self) {
+        let pages = &self.conf.pages;
+        let (host, span) = match &pages.stat_host {
+            Some(host) => (host.value.as_str(), &host.span),
+            None => ("tinyproxy.stats", &self.port.span),
+        };
+        self.link("stats", span);
+        self.document.entry("host", host, span);
+        if let Some(file) = &pages.stat_file {
+            self.document.entry("file", self.surroundings.mode.path(&file.value), &file.span);
+        }
+        self.document.entry("package", "tinyproxy", span);
     }
 
     fn filter(&mut self) {

@@ -59,6 +59,8 @@ pub(super) struct Pages {
     /// Each status once.
     pub(super) files: Vec<At<(u16, String)>>,
     pub(super) default: Option<At<String>>,
+    pub(super) stat_host: Option<At<String>>,
+    pub(super) stat_file: Option<At<String>>,
 }
 
 /// The first that is about a client decides; as soon as there is a list, all others are denied.
@@ -167,10 +169,8 @@ impl Conf {
             Directive::Obsolete(name) => {
                 warnings.push(span, format!("`{name}` is obsolete in tinyproxy too and has no effect"));
             }
-            Directive::Statistics(name) => {
-                warnings
-                    .push(span, format!("`{name}` is heeded from the next version on; there are no statistics yet"));
-            }
+            Directive::StatFile(path) => self.pages.stat_file = Some(path),
+            Directive::StatHost(host) => self.pages.stat_host = Some(host),
             Directive::ErrorFile { status, path } => self.pages.add(span, &status, path.value, warnings),
             Directive::DefaultErrorFile(path) => self.pages.default = Some(path),
             Directive::Port(port) => self.port = Some(port),

@@ -46,8 +46,6 @@ pub(super) enum Directive {
     MaxClients(At<u32>),
     /// A directive that tinyproxy itself ignores, by its name.
     Obsolete(&'static str),
-    /// A directive about the page of statistics, by its name.
-    Statistics(&'static str),
     PidFile(At<String>),
     Port(At<u16>),
     ReverseBaseUrl(At<String>),
@@ -57,6 +55,8 @@ pub(super) enum Directive {
         path: Option<At<String>>,
         url: At<String>,
     },
+    StatFile(At<String>),
+    StatHost(At<String>),
     Syslog(At<bool>),
     Timeout(At<u32>),
     Upstream(Upstream),
@@ -144,8 +144,8 @@ const DIRECTIVES: &[(&str, Parse)] = &[
     ("ReverseOnly", |a| a.switch().map(Directive::ReverseOnly)),
     ("ReversePath", reverse_path),
     ("StartServers", |a| a.number("a number").map(|_| Directive::Obsolete("StartServers"))),
-    ("StatFile", |a| a.quoted("a path").map(|_| Directive::Statistics("StatFile"))),
-    ("StatHost", |a| a.quoted("a host").map(|_| Directive::Statistics("StatHost"))),
+    ("StatFile", |a| a.quoted("a path").map(Directive::StatFile)),
+    ("StatHost", |a| a.quoted("a host").map(Directive::StatHost)),
     ("Syslog", |a| a.switch().map(Directive::Syslog)),
     ("Timeout", |a| a.number("a number of seconds").map(Directive::Timeout)),
     ("Upstream", |a| upstream::parse(a).map(Directive::Upstream)),

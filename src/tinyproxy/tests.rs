@@ -61,6 +61,11 @@ address = ["0.0.0.0:8888", "[::]:8888"]
 name = "proxy"
 
 [[route.chain]]
+use = "stats"
+host = "tinyproxy.stats"
+package = "tinyproxy"
+
+[[route.chain]]
 use = "headers"
 via = "proxy.test (tinyproxy)"
 
@@ -318,7 +323,6 @@ fn what_deserves_a_word_is_told_with_its_line() {
         ),
         ("Port 1\nTimeout 0", "2: a time of 0 seconds cannot be kept: like in tinyproxy it means 10 minutes"),
         ("Port 1\nMaxClients 0", "2: with 0 clients at once nobody is served"),
-        ("Port 1\nStatHost \"x\"", "2: `StatHost` is heeded from the next version on; there are no statistics yet"),
         (
             "Port 1\nAllow 1.2.3.4/33",
             "2: `1.2.3.4/33` is no network: like tinyproxy, the line is ignored, but who is not allowed is denied",

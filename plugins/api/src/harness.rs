@@ -29,14 +29,9 @@
 
 mod heads;
 mod target;
+mod wait;
 
-use std::{
-    future::Future,
-    pin::pin,
-    sync::{Arc, mpsc},
-    task::{Context, Poll, Wake, Waker},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version};
@@ -188,6 +183,17 @@ impl Sending<'_> {
         self
     }
 
+    /// Replaces the `Host` field.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot stand in a head.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Self {
+        self.headers.insert(http::header::HOST, host.parse().expect("a host"));
+        self
+    }
+
     /// Adds a piece of the body.
     #[must_use]
     pub fn body(mut self, piece: impl Into<Bytes>) -> Self {
@@ -216,7 +222,7 @@ impl Sending<'_> {
     /// When a hook waits for more than ten seconds, or needs a tokio runtime and there is none (use
     /// [`send_async`](Self::send_async) then).
     pub fn send(self) -> Exchange {
-        block_on(self.send_async())
+        wait::block_on(self.send_async())
     }
 
     /// Sends it within the caller's runtime.
@@ -370,24 +376,4 @@ pub fn link<P: Plugin>(keys: &str, named: &Named) -> Result<Link, Problems> {
     let shared = SharedStore::default();
     let link = Kind::of::<P>().build(table, &mut BuildCx::new(named, &shared), &mut problems);
     problems.or_ok(link)
-}
-
-/// Waits for a future on this thread.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Bell(mpsc::Sender<()>);
-    impl Wake for Bell {
-        fn wake(self: Arc<Self>) {
-            // Nobody listens any more when the future is done.
-            let _ = self.0.send(());
-        }
-    }
-    let (bell, rings) = mpsc::channel();
-    let waker = Waker::from(Arc::new(Bell(bell)));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        rings.recv_timeout(Duration::from_secs(10)).expect("a hook waits for more than ten seconds");
-    }
 }

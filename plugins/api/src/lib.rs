@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod config;
+pub mod template;
 
 #[cfg(feature = "test")]
 pub mod harness;
@@ -17,6 +18,7 @@ mod erased;
 mod guard;
 mod head;
 mod key;
+mod meter;
 mod outcome;
 mod page;
 mod peer;
@@ -36,6 +38,7 @@ pub use erased::{Kind, Link};
 pub use head::{RequestHead, ResponseHead};
 pub use http;
 pub use key::{Bag, Key};
+pub use meter::Meter;
 pub use outcome::{Ending, Outcome};
 pub use page::{Page, Rendered};
 pub use peer::{Address, Bind, FallThrough, Parent, ParentKind, Peer, PeerBuilder, Protocol, Target, Timeouts, Tls};

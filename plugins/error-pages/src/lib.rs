@@ -1,13 +1,13 @@
 //! `error-pages`: renders error pages from templates of one's own.
 
 mod config;
-mod template;
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use plugin_api::{
     BuildCx, ConfigError, Cx, Form, Phases, Plugin, PluginError, Rendered, Request, Step,
     http::{HeaderValue, Version},
+    template,
 };
 
 pub use config::{Config, Page};

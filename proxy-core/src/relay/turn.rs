@@ -27,7 +27,10 @@ pub(super) async fn decide(head: &RequestHeader, flight: &mut Flight) -> Turn {
             flight.attempts = Some(Attempts::new(peer));
             return Turn::Upstream;
         }
-        Ok(Decision::Respond { response, .. }) => (*response).into(),
+        Ok(Decision::Respond { response, .. }) => {
+            flight.count_denial(response.status);
+            (*response).into()
+        }
         Ok(Decision::Tunnel { by, .. }) => {
             tracing::error!(target: "lockgate::chain", plugin = by, "a tunnel was asked for a request that is not CONNECT");
             Answer::page(

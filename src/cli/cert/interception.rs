@@ -112,6 +112,7 @@ impl Intercept {
             limits: HeadLimits::default(),
             shards: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_clients: None,
+            counters: Arc::default(),
             log: None,
         })
     }

@@ -2,7 +2,7 @@
 
 /// Puts values into a template. A name is 1 to 32 small letters; what `value` does not know stays as it is written, braces and
 /// all. Values are escaped for HTML: some of them are what a stranger sent.
-pub(crate) fn fill<'v>(template: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
+pub fn fill<'v>(template: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
     let mut out = String::with_capacity(template.len() + 256);
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {

@@ -1,0 +1,134 @@
+//! `stats`: shows what the proxy has counted, as a page for people or as text for Prometheus.
+
+mod config;
+mod figures;
+
+use std::{sync::Arc, time::SystemTime};
+
+use plugin_api::{
+    BuildCx, ConfigError, Cx, Form, Meter, Phases, Plugin, Request, Response, Step, Terminal, Verdict,
+    http::{HeaderValue, StatusCode, header},
+    template,
+};
+
+pub use config::{Config, Format};
+use figures::Figures;
+
+/// Answers requests for the statistics, and lets all others go on.
+pub struct Stats {
+    meter: Arc<dyn Meter>,
+    host: Option<String>,
+    path: Option<String>,
+    format: Format,
+    file: Option<Arc<str>>,
+    package: String,
+    website: String,
+}
+
+impl Plugin for Stats {
+    const NAME: &'static str = "stats";
+    const PHASES: Phases = Phases::REQUEST;
+    const TERMINAL: Terminal = Terminal::Sometimes;
+
+    type Config = Config;
+    type State = ();
+
+    fn build(config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
+        if config.host.is_none() && config.path.is_none() {
+            let nowhere = ConfigError::table("nothing stands for the statistics");
+            return Err(nowhere.with_hint("write `path = \"/metrics\"`, or `host = \"stats.example\"`"));
+        }
+        if config.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            return Err(ConfigError::key("path", "a path starts with `/`"));
+        }
+        if config.host.as_ref().is_some_and(String::is_empty) {
+            return Err(ConfigError::key("host", "no host is called so"));
+        }
+        if config.format == Format::Prometheus && config.file.is_some() {
+            return Err(ConfigError::key("file", "Prometheus reads no page: a template has no effect"));
+        }
+        let meter = cx.named::<dyn Meter>(<dyn Meter>::ENGINE);
+        Ok(Self {
+            meter: meter.ok_or_else(|| ConfigError::table("there is nothing that counts"))?,
+            host: config.host,
+            path: config.path,
+            format: config.format,
+            file: config.file.map(Arc::from),
+            package: config.package,
+            website: config.website,
+        })
+    }
+
+    fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
+        if !self.is_meant(cx.request()) {
+            return Step::NEXT;
+        }
+        tracing::info!(target: "lockgate::narrative::notice", "Request for the stathost.");
+        let readings = self.meter.readings();
+        if self.format == Format::Prometheus {
+            return Step::respond(response(figures::prometheus(&readings), "text/plain; version=0.0.4; charset=utf-8"));
+        }
+        let figures = Figures::of(&readings);
+        let Some(file) = &self.file else { return Step::respond(page(self.built_in(&figures))) };
+        let client = cx.connection().client.ip().to_canonical().to_string();
+        Step::wait(async move {
+            let text = match tokio::fs::read(&**file).await {
+                Ok(text) => self.fill(&String::from_utf8_lossy(&text), &figures, &client),
+                Err(error) => {
+                    tracing::error!(target: "lockgate::stats", "cannot read {file}: {error}");
+                    self.built_in(&figures)
+                }
+            };
+            Ok(Verdict::Respond(Box::new(page(text))))
+        })
+    }
+}
+
+impl Stats {
+    fn is_meant(&self, request: &Request<'_>) -> bool {
+        // A host as it is written: this is a name of ours and none of the world's.
+        let written = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = written.rsplit_once(':').map_or(written, |(host, _)| host);
+        request.form != Form::Authority
+            && self.host.as_ref().is_none_or(|wanted| wanted == host)
+            && self.path.as_ref().is_none_or(|path| path == request.path())
+    }
+
+    fn fill(&self, text: &str, figures: &Figures, client: &str) -> String {
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        template::fill(text, |name| {
+            Some(match name {
+                "clientip" => client,
+                "date" => &date,
+                "package" => &self.package,
+                "version" => env!("CARGO_PKG_VERSION"),
+                "website" => &self.website,
+                other => return figures.get(other),
+            })
+        })
+    }
+
+    fn built_in(&self, figures: &Figures) -> String {
+        self.fill(BUILT_IN, figures, "")
+    }
+}
+
+fn page(text: String) -> Response {
+    response(text, "text/html")
+}
+
+fn response(text: String, content_type: &'static str) -> Response {
+    Response::new(StatusCode::OK)
+        .with_header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
+        .with_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        .with_body(text)
+}
+
+const BUILT_IN: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{package} statistics</title></head>\n\
+<body><h1>{package} {version}</h1>\n<table>\n\
+<tr><th>open connections</th><td>{opens}</td></tr>\n\
+<tr><th>requests</th><td>{reqs}</td></tr>\n\
+<tr><th>bad connections</th><td>{badconns}</td></tr>\n\
+<tr><th>denied connections</th><td>{deniedconns}</td></tr>\n\
+<tr><th>refused connections</th><td>{refusedconns}</td></tr>\n\
+</table>\n</body></html>\n";
