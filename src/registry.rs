@@ -10,8 +10,11 @@ use plugin_api::{
 
 /// The plugins that come with Lockgate.
 const PLUGINS: &[Kind] = &[
+    Kind::of::<plugin_access::Access>(),
     Kind::of::<plugin_acme_challenge::AcmeChallenge>(),
+    Kind::of::<plugin_basic_auth::BasicAuth>(),
     Kind::of::<plugin_error_pages::ErrorPages>(),
+    Kind::of::<plugin_filter::Filter>(),
     Kind::of::<plugin_forward::Forward>(),
     Kind::of::<plugin_headers::Headers>(),
     Kind::of::<plugin_reverse_path::ReversePath>(),

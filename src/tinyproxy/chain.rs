@@ -1,5 +1,7 @@
 //! The chain that does what the rules of a file say.
 
+mod gatekeepers;
+
 use std::ops::Range;
 
 use plugin_api::config::Span;
@@ -7,7 +9,7 @@ use plugin_api::config::Span;
 use super::{
     Surroundings,
     argument::At,
-    conf::{AccessRule, Conf},
+    conf::Conf,
     document::{Document, Value},
     refusal,
     translation::timeout,
@@ -86,43 +88,12 @@ impl Writer<'_> {
         self.document.entry("package", "tinyproxy", span);
     }
 
-    fn access(&mut self) {
-        let Some(list) = &self.conf.access else { return };
-        self.link("access", &list.span);
-        let rules = list.items.iter().map(|rule| {
-            let (key, hosts) = match &rule.value {
-                AccessRule::Allow(hosts) => ("allow", hosts),
-                AccessRule::Deny(hosts) => ("deny", hosts),
-            };
-            (Value::Table(vec![(key, hosts.to_string().into())]), rule.span.clone())
-        });
-        self.document.entry("rules", Value::List(rules.collect()), &list.span);
-    }
-
-    fn basic_auth(&mut self) {
-        let realm = &self.conf.auth.realm;
-        let Some(users) = &self.conf.auth.users else {
-            if let Some(realm) = realm {
-                self.warnings.push(realm.span.clone(), "a realm has no effect without `BasicAuth`");
-            }
-            return;
-        };
-        self.link("basic-auth", &users.span);
-        let (name, span) = realm.as_ref().map_or(("Tinyproxy", &users.span), |realm| (&realm.value, &realm.span));
-        self.document.entry("realm", name, span);
-        let table = |user: &At<(String, String)>| {
-            let (name, password) = user.value.clone();
-            (Value::Table(vec![("name", name.into()), ("password", password.into())]), user.span.clone())
-        };
-        self.document.entry("users", Value::List(users.items.iter().map(table).collect()), &users.span);
-    }
-
     /// tinyproxy shows its statistics under a name of its own unless told otherwise.
     fn stats(&mut self) {
         let pages = &self.conf.pages;
         let (host, span) = match &pages.stat_host {
             Some(host) => (host.value.as_str(), &host.span),
-            None => ("tinyproxy.stats", &self.port.span),
+            None => (STAT_HOST, &self.port.span),
         };
         self.link("stats", span);
         self.document.entry("host", host, span);
@@ -156,8 +127,22 @@ impl Writer<'_> {
             let (word, span) = setting.as_ref().map_or((off, &file.span), |span| (on, span));
             self.document.entry(key, word, span);
         }
-        let span = filter.case_sensitive.as_ref();
+        // tinyproxy has wildcards for exactly what the client wrote only.
+        let span = filter.case_sensitive.as_ref().or(filter.wildcards.as_ref());
         self.document.entry("case_sensitive", span.is_some(), span.unwrap_or(&file.span));
+        // Targets of `ReversePath` are filtered in tinyproxy, not the paths that lead to them.
+        let reverse = &self.conf.reverse;
+        if let Some(first) = reverse.paths.first() {
+            let paths = reverse.paths.iter().rev().map(|path| {
+                let (from, to) = (path.value.0.clone(), plain_url(&path.value.1));
+                (Value::Table(vec![("path", from.into()), ("to", to.into())]), path.span.clone())
+            });
+            let mut keys = vec![("paths", Value::List(paths.collect()))];
+            for (key, on) in [("magic", &reverse.magic), ("only", &reverse.only)] {
+                keys.extend(on.as_ref().filter(|on| on.value).map(|_| (key, true.into())));
+            }
+            self.document.entry("reverse", Value::Table(keys), &first.span);
+        }
     }
 
     fn headers(&mut self) {
@@ -381,5 +366,7 @@ fn parent(rule: &Rule) -> Value {
 
 /// What `forward` takes for a proxy that nobody reaches.
 const NULL_ROUTE: &str = "0.0.0.0:0";
+/// The name under which tinyproxy shows its statistics.
+const STAT_HOST: &str = "tinyproxy.stats";
 /// tinyproxy says 500 when it reaches nobody, and scripts and pages rely on it.
 const UNREACHABLE: u32 = 500;

@@ -1,6 +1,7 @@
 //! What plugins would refuse, asked before it is written: tinyproxy takes more than can be sent.
 
-use plugin_api::{BuildCx, Named, Plugin, SharedStore};
+use plugin_access::{Access, Rule};
+use plugin_api::{BuildCx, Named, Plugin, SharedStore, config::Duration};
 use plugin_headers::{Config, Field, Headers};
 
 /// Why a header cannot be added.
@@ -11,6 +12,14 @@ pub(super) fn of_added((name, value): &(String, String)) -> Option<String> {
 /// Why no header is called so.
 pub(super) fn of_kept(name: &str) -> Option<String> {
     of_headers(Config { keep: Some(vec![name.to_owned()]), ..Config::default() })
+}
+
+/// Why a rule is about no client.
+pub(super) fn of_client(rule: Rule) -> Option<String> {
+    let (named, shared) = (Named::default(), SharedStore::default());
+    let (unresolved, lookup_timeout) = (Default::default(), Duration::from_secs(0));
+    let config = plugin_access::Config { rules: vec![rule], unresolved, lookup_timeout };
+    Access::build(config, &mut BuildCx::new(&named, &shared)).err().map(|error| error.to_string())
 }
 
 fn of_headers(config: Config) -> Option<String> {

@@ -141,6 +141,20 @@ fn of_a_setting_the_last_one_counts_and_filter_switches_stay_on() {
         filter,
         "file = \"/f\"\nsyntax = \"fnmatch\"\nsubject = \"host\"\ndefault = \"deny\"\ncase_sensitive = true"
     );
+    let wildcards = link("Filter \"/f\"\nFilterType fnmatch", "filter").unwrap();
+    assert_eq!(
+        wildcards,
+        "file = \"/f\"\nsyntax = \"fnmatch\"\nsubject = \"host\"\ndefault = \"allow\"\ncase_sensitive = true"
+    );
+    let reversed =
+        "Filter \"/f\"\nReversePath \"/a\" \"http://u:p@a/\"\nReversePath \"/b/\" \"http://b/\"\nReverseOnly On";
+    let filter = link(reversed, "filter").unwrap();
+    let reverse = "
+reverse = { paths = [
+    { path = \"/b/\", to = \"http://b/\" },
+    { path = \"/a/\", to = \"http://a/\" },
+], only = true }";
+    assert!(filter.ends_with(reverse), "{filter}");
     assert_eq!(link("FilterDefaultDeny On", "filter"), None);
 }
 
@@ -152,16 +166,21 @@ fn who_may_use_the_proxy_is_translated_in_order() {
         "rules = [\n    { allow = \"127.0.0.1\" },\n    { deny = \"10.0.0.0/8\" },\n    { allow = \".example.com\" },\n    \
          { allow = \"2001:db8::/32\" },\n]"
     );
+    let unresolved = "{ deny = \"b.test\" },\n    { allow = \".test\" },\n]\nunresolved = \"pass\"";
+    assert_eq!(link("Deny b.test\nAllow .test", "access").unwrap(), format!("rules = [\n    {unresolved}"));
+    assert_eq!(link("Allow .\nDeny 999.1.1.1", "access").unwrap(), "rules = []");
     // A rule that is dropped still makes it a list.
     assert_eq!(link("Allow 1.2.3.4/33", "access").unwrap(), "rules = []");
     assert_eq!(link("", "access"), None);
     let users = link("BasicAuth u p\nBasicAuthRealm \"R\"\nBasicAuth a b c \t", "basic-auth").unwrap();
     assert_eq!(
         users,
-        "realm = \"R\"\nusers = [\n    { name = \"u\", password = \"p\" },\n    { name = \"a b\", password = \"c\" },\n]"
+        "realm = \"R\"\nusers = [\n    { name = \"u\", password = \"p\" },\n    { name = \"a b\", password = \"c\" },\n]\n\
+         header = \"proxy\"\norigin_hosts = [\"tinyproxy.stats\"]"
     );
     let long = format!("BasicAuth u {}", "p".repeat(256));
-    assert_eq!(link(&long, "basic-auth").unwrap(), "realm = \"Tinyproxy\"\nusers = []");
+    let nobody = link(&format!("{long}\nStatHost \"s\""), "basic-auth").unwrap();
+    assert_eq!(nobody, "realm = \"Tinyproxy\"\nusers = []\nheader = \"proxy\"\norigin_hosts = [\"s\"]");
 }
 
 #[test]
@@ -334,6 +353,11 @@ fn what_deserves_a_word_is_told_with_its_line() {
         ("Port 1\nUpstream none \"a\" b", "2: this has no effect, as in tinyproxy"),
         ("Port 1\nFilterDefaultDeny On", "2: this has no effect without `Filter`"),
         ("Port 1\nReverseOnly On", "2: this has no effect without `ReversePath`"),
+        (
+            "Port 1\nDeny 999.1.1.1",
+            "2: `999.1.1.1`: this is neither an address, nor a range of addresses, nor the name of a host: as with \
+             tinyproxy, no client ever matches it",
+        ),
         ("Port 1\nConnectPort 70000", "2: 70000 is no port: like in tinyproxy, it has no effect"),
         ("Port 1\nFilterExtended No\nFilter \"x\"", "2: `FilterExtended` is deprecated in favour of `FilterType ere`"),
         ("Port 1\nReversePath \"/a\" \"x\"", "2: this is no URL: like tinyproxy, the line is ignored"),

@@ -52,7 +52,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// What the plugin remembers between the hooks of one request. `()` costs nothing.
     type State: Default + Send + Sync + 'static;
 
-    /// Makes the plugin. Pure: it runs in `lockgate check`, so it opens nothing, writes nothing and starts nothing.
+    /// Makes the plugin. Without side effects: it runs in `lockgate check`, so it may read a file that its keys name, but opens no
+    /// socket, writes nothing and starts nothing.
     ///
     /// # Errors
     ///

@@ -82,7 +82,7 @@ impl Problems {
     fn show(&self, problem: &Problem, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (line, column) = self.source.position(problem.span.start);
         writeln!(f, "{}:{line}:{column}: {}", self.source.name(), visible(&problem.message, MOST_MESSAGE))?;
-        let text = self.source.line(problem.span.start);
+        let text = covered(self.source.line(problem.span.start));
         // Of a very long line the part around the place is shown.
         let skipped =
             if text.chars().nth(MOST_COLUMNS).is_some() { column.saturating_sub(MOST_COLUMNS / 2) } else { 0 };
@@ -103,6 +103,21 @@ impl Problems {
             None => Ok(()),
         }
     }
+}
+
+/// A line with a password in it, without what may be the password: problems are printed, and logged.
+fn covered(line: &str) -> Cow<'_, str> {
+    let lower = line.to_ascii_lowercase();
+    let first = lower.split_whitespace().next().unwrap_or_default();
+    let is_secret = lower.contains("password") || first == "basicauth" || (first == "upstream" && line.contains('@'));
+    if !is_secret {
+        return line.into();
+    }
+    // Each character stays one, so that the mark stands where it should.
+    let is_shown = |character: char| character.is_whitespace() || "={}[],\"".contains(character);
+    let behind = line.len() - line.trim_start().len() + first.len();
+    let cover = |(at, character)| if at < behind || is_shown(character) { character } else { '•' };
+    line.char_indices().map(cover).collect::<String>().into()
 }
 
 impl fmt::Display for Problems {
@@ -216,6 +231,22 @@ mod tests {
         assert_eq!(shown("a = [\n1]", 4..8), "f.toml:1:5: is wrong\n1 | a = [\n  |     ^\n  = hint: mend it\n");
         assert_eq!(shown("", 0..0), "f.toml:1:1: is wrong\n1 | \n  | ^\n  = hint: mend it\n");
         assert_eq!(shown("a", 7..9), "f.toml:1:2: is wrong\n1 | a\n  |  ^\n  = hint: mend it\n");
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        for (line, kept) in [
+            ("users = [{ name = \"ann\", password = \"hunter2\" }]", "users"),
+            ("BasicAuth ann hunter2", "BasicAuth"),
+            ("  Upstream http ann:hunter2@h:0", "Upstream"),
+            ("PASSWORD = hunter2", "PASSWORD"),
+        ] {
+            let text = shown(line, 12..13);
+            assert!(!text.contains("hunter2") && text.contains(kept), "{text}");
+            let lines: Vec<_> = text.lines().collect();
+            assert_eq!(lines[1].chars().count(), line.chars().count() + 4, "{text}");
+        }
+        assert!(shown("Upstream http h:0", 9..10).contains("http h:0"));
     }
 
     #[test]

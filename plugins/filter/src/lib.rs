@@ -1,0 +1,122 @@
+//! `filter`: refuses requests by lists of patterns for hosts and URLs.
+
+mod byte_set;
+mod config;
+mod index;
+mod list;
+mod posix;
+mod reverse;
+mod rules;
+mod shape;
+mod subject;
+mod syntax;
+mod wildcard;
+
+use std::borrow::Cow;
+
+use plugin_api::{BuildCx, ConfigError, Cx, Phases, Plugin, Response, Step, http::StatusCode};
+
+pub use config::{Config, Fallback, Path, Reverse, Subject, Syntax};
+use reverse::Fate;
+use rules::Rules;
+use syntax::PatternError;
+
+/// Lets a request go on or refuses it, as the patterns say.
+pub struct Filter {
+    rules: Rules,
+    subject: Subject,
+    default: Fallback,
+    ignore_case: bool,
+    reverse: Option<reverse::Reverse>,
+}
+
+impl Plugin for Filter {
+    const NAME: &'static str = "filter";
+    const PHASES: Phases = Phases::REQUEST;
+
+    type Config = Config;
+    type State = ();
+
+    fn build(config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
+        if config.file.is_none() && config.patterns.is_empty() {
+            let nothing = ConfigError::table("`filter` has no patterns");
+            return Err(nothing.with_hint("add `file = \"…\"` or `patterns = [\"…\"]`"));
+        }
+        let ignore_case = !config.case_sensitive;
+        let mut builder = rules::Builder::default();
+        let mut add = |pattern: &[u8]| builder.add(&syntax::parse(pattern, config.syntax, ignore_case)?);
+        if let Some(path) = &config.file {
+            cx.watch_file(path);
+            add_file(path, &mut add)?;
+        }
+        for (index, pattern) in config.patterns.iter().enumerate() {
+            add(pattern.as_bytes())
+                .map_err(|error| ConfigError::key("patterns", format!("bad pattern: {error}")).index(index))?;
+        }
+        let rules = builder.build().map_err(|error| ConfigError::table(error.to_string()))?;
+        let reverse = config.reverse.map(reverse::Reverse::build).transpose()?;
+        Ok(Self { rules, subject: config.subject, default: config.default, ignore_case, reverse })
+    }
+
+    fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
+        let Some(subject) = self.subject_of(cx) else { return Step::NEXT };
+        let is_refused = match self.default {
+            Fallback::Allow => self.is_listed(&subject),
+            Fallback::Deny => !self.is_listed(&subject),
+        };
+        if !is_refused {
+            return Step::NEXT;
+        }
+        // A name for the log, where nothing may look like the end of a line.
+        let shown = subject.replace(char::is_control, "\u{fffd}");
+        match self.subject {
+            Subject::Host => tracing::info!(target: NOTICE, "Proxying refused on filtered domain \"{shown}\""),
+            Subject::Url => tracing::info!(target: NOTICE, "Proxying refused on filtered url \"{shown}\""),
+        }
+        Step::respond(Response::refuse(StatusCode::FORBIDDEN, "The request you made has been filtered"))
+    }
+}
+
+impl Filter {
+    /// What patterns are held against; `None` when nobody will be asked for anything.
+    fn subject_of(&self, cx: &Cx<'_>) -> Option<String> {
+        let (request, connection) = (cx.request(), cx.connection());
+        match (self.reverse.as_ref().map_or(Fate::Untouched, |reverse| reverse.fate(request)), self.subject) {
+            (Fate::Answered, _) => None,
+            (Fate::Becomes(url), Subject::Host) => url.host().map(|host| subject::bare(host).to_owned()),
+            (Fate::Becomes(url), Subject::Url) => Some(url.to_string()),
+            (Fate::Untouched, Subject::Host) => Some(subject::host(request, connection)),
+            (Fate::Untouched, Subject::Url) => Some(subject::url(request, connection)),
+        }
+    }
+
+    fn is_listed(&self, subject: &str) -> bool {
+        let compared: Cow<'_, str> =
+            if self.ignore_case { subject.to_ascii_lowercase().into() } else { subject.into() };
+        // A dot at the end of a name is another way of writing the same name.
+        let without_dot = compared.strip_suffix('.').filter(|_| self.subject == Subject::Host);
+        let is_listed = |subject: &str| self.rules.match_any(subject.as_bytes());
+        is_listed(&compared) || without_dot.is_some_and(is_listed)
+    }
+}
+
+fn add_file(path: &std::path::Path, mut add: impl FnMut(&[u8]) -> Result<(), PatternError>) -> Result<(), ConfigError> {
+    let text = list::read(path).map_err(|error| {
+        ConfigError::key("file", format!("cannot read the filter file `{}`: {error}", path.display()))
+    })?;
+    let wrong: Vec<_> = list::lines(&text).filter_map(|line| Some((line, add(line.pattern).err()?))).collect();
+    let Some(((first, error), others)) = wrong.split_first() else { return Ok(()) };
+    let (pattern, path) = (String::from_utf8_lossy(first.pattern), path.display());
+    let bad = ConfigError::key("file", format!("Bad regex in {path}: line {} - {pattern}", first.number));
+    let numbers: Vec<_> = others.iter().take(MOST_NAMED).map(|(line, _)| line.number.to_string()).collect();
+    let more = if others.len() > numbers.len() { ", …" } else { "" };
+    Err(match numbers.as_slice() {
+        [] => bad.with_hint(error.to_string()),
+        numbers => bad.with_hint(format!("{error}; bad are also lines {}{more}", numbers.join(", "))),
+    })
+}
+
+/// Where lines go that tinyproxy logs at the level of a notice.
+const NOTICE: &str = "lockgate::narrative::notice";
+/// How many wrong lines are named, beside the first.
+const MOST_NAMED: usize = 10;
