@@ -49,6 +49,9 @@ pub(crate) enum LoadError {
     Read { path: String, source: std::io::Error },
     #[error("{0}")]
     Problems(Problems),
+    /// Nothing is wrong but the list of a filter, for which tinyproxy has an exit code.
+    #[error("{0}")]
+    Filter(Problems),
 }
 
 /// The sections that a file may have.
@@ -118,6 +121,7 @@ pub(crate) fn load(source: Source, lasting: &Lasting) -> Result<Loaded, Problems
             trusted_proxies: server.trusted_proxies,
             timeouts: server.timeouts,
             limits: server.limits,
+            wording: server.wording,
             shards: server.shards,
             max_clients: server.max_clients,
             counters: Arc::clone(&lasting.counters),

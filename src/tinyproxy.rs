@@ -19,14 +19,13 @@ mod warning;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use plugin_api::config::{Problem, Problems, Source};
+use plugin_api::config::{Problem, Problems, Source, Span};
 
 pub(crate) use self::warning::Warnings;
 use self::{chain::Link, conf::Conf, document::Origins};
 use crate::{
     config::{self, LoadError},
     lasting::Lasting,
-    registry::plugin_names,
 };
 
 /// How the proxy runs: what tinyproxy decides by `-d`.
@@ -71,7 +70,7 @@ pub(crate) fn load(path: &Path, mode: Mode, lasting: &Lasting) -> Result<Loaded,
     let source = read(path)?;
     let translation = translate(&source, &Surroundings::here(mode)).map_err(LoadError::Problems)?;
     let config = config::load(Source::new(source.name(), translation.toml()), lasting)
-        .map_err(|problems| LoadError::Problems(translation.at_their_origin(&problems)))?;
+        .map_err(|problems| translation.refusal(&problems))?;
     Ok(Loaded { config, warnings: translation.warnings })
 }
 
@@ -124,42 +123,32 @@ impl Translation {
         &self.toml
     }
 
-    /// What is worth a word, and what of the translation this program cannot do yet: the number of the line, and the remark.
+    /// What is worth a word: the number of the line, and the remark.
     pub(crate) fn remarks(&self) -> Vec<(usize, String)> {
-        let missing = self.links.iter().filter(|link| !plugin_names().contains(&link.plugin));
-        let missing = missing.map(|link| {
-            let Problem { span, message, .. } = self.refusal(link);
-            (self.source.position(span.start).0, format!("{message}: until then the file is refused"))
-        });
-        let warnings = self.warnings.lines().map(|(line, message)| (line, message.to_owned()));
-        let mut remarks: Vec<_> = missing.chain(warnings).collect();
+        let mut remarks: Vec<_> = self.warnings.lines().map(|(line, message)| (line, message.to_owned())).collect();
         remarks.sort_by_key(|(line, _)| *line);
         remarks
     }
 
     /// Problems with the TOML as problems with the file that it comes from.
-    fn at_their_origin(&self, problems: &Problems) -> Problems {
+    fn refusal(&self, problems: &Problems) -> LoadError {
         let mut translated = Problems::new(self.source.clone());
         for problem in problems.sorted() {
-            let link = self.links.iter().find(|link| link.place == problem.span);
-            translated.push(match link.filter(|link| !plugin_names().contains(&link.plugin)) {
-                Some(link) => self.refusal(link),
-                None => Problem { span: self.origins.find(&problem.span).unwrap_or_default(), ..problem.clone() },
-            });
+            let span = self.origins.find(&problem.span).unwrap_or_default();
+            translated.push(Problem { span, ..problem.clone() });
         }
-        translated
+        let is_filters = |problem: &&Problem| self.plugin_at(&problem.span) == Some("filter");
+        // tinyproxy reads the list after everything else, so nothing else must be wrong.
+        if problems.sorted().iter().all(is_filters) {
+            LoadError::Filter(translated)
+        } else {
+            LoadError::Problems(translated)
+        }
     }
 
-    /// Why a file with this link cannot be used, at the directive that asks for it.
-    fn refusal(&self, link: &Link) -> Problem {
-        let before = self.source.text().get(..link.origin.start).unwrap_or_default();
-        let line = before.rfind('\n').map_or(0, |end| end + 1);
-        let text = self.source.text().get(line..).and_then(|text| text.lines().next()).unwrap_or_default();
-        let directive = text.split_whitespace().next().unwrap_or_default();
-        let start = line + text.len() - text.trim_start().len();
-        let plugin = link.plugin;
-        let message = format!("`{directive}` needs the plugin `{plugin}`, which comes with the next version");
-        Problem::new(start..start + directive.len(), message)
-            .with_hint("the file is refused rather than used without it")
+    /// The plugin in whose keys this place of the TOML is.
+    fn plugin_at(&self, span: &Span) -> Option<&'static str> {
+        let behind = self.links.partition_point(|link| link.place.start <= span.start);
+        Some(self.links.get(behind.checked_sub(1)?)?.plugin)
     }
 }

@@ -24,6 +24,12 @@ impl Answer {
         Response::refuse(status, reason).into()
     }
 
+    /// The same with other words behind its status.
+    pub(crate) fn with_phrase(mut self, phrase: &'static str) -> Self {
+        self.phrase = Some(phrase);
+        self
+    }
+
     /// The words behind the status on the status line.
     pub(crate) fn phrase(&self) -> &'static str {
         self.phrase.or(self.status.canonical_reason()).unwrap_or_default()
@@ -78,8 +84,10 @@ impl From<Response> for Answer {
         let body = match body {
             Content::Bytes(bytes) => bytes,
             Content::Page(reason) => {
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+                if KEPT_BY_CACHES.contains(&status) {
+                    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                }
                 let body = render(status, &reason).into();
                 page = Some(reason);
                 body
@@ -141,6 +149,15 @@ fn escape(text: &str) -> String {
     }
     out
 }
+
+/// Errors that a cache may keep unless it is told otherwise (RFC 9110 §15.1).
+const KEPT_BY_CACHES: [StatusCode; 5] = [
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::GONE,
+    StatusCode::URI_TOO_LONG,
+    StatusCode::NOT_IMPLEMENTED,
+];
 
 #[cfg(test)]
 mod tests {

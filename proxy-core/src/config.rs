@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use crate::{Cidr, Counters, LogConfig, Route};
+use crate::{Cidr, Counters, LogConfig, Route, Wording};
 
 /// Everything that the engine needs.
 pub struct Config {
@@ -16,6 +16,8 @@ pub struct Config {
     pub timeouts: ClientTimeouts,
     /// How large a request head may be.
     pub limits: HeadLimits,
+    /// Whose words answers of the proxy itself have.
+    pub wording: Wording,
     /// Threads that serve; one per CPU is best.
     pub shards: NonZeroUsize,
     /// Connections that are served at once; further ones wait. `None` for any number.

@@ -63,6 +63,7 @@ pub(crate) async fn serve(
 async fn reply(conn: &mut Conn, flight: &mut Flight, parts: &Parts) {
     if let Some(Reply::Hooked(answer) | Reply::Plain(answer)) = &mut flight.reply {
         let broken = answer.render(&mut flight.run, parts.view(&flight.line), &flight.origin.connection).await;
+        flight.origin.generation.wording.sign(&mut answer.headers);
         flight.harmless(&broken);
     }
     if let Some(Reply::Hooked(mut answer)) = flight.reply.take_if(|reply| matches!(reply, Reply::Hooked(_))) {
@@ -92,7 +93,7 @@ fn unreachable(flight: &mut Flight, target: &Target, failure: Failure) {
         narrative::unreachable(name, *port);
     }
     flight.progress.ending = Ending::Upstream;
-    flight.reply = Some(Reply::Hooked(failure.answer(target.unreachable_status)));
+    flight.reply = Some(Reply::Hooked(flight.origin.generation.wording.failure(failure, target.unreachable_status)));
 }
 
 /// Tells the client that the tunnel is open, and gives the server what the client has sent already.
@@ -109,10 +110,10 @@ async fn open(
     }
     narrative::established(flight.line.host.as_deref().unwrap_or_default(), stream.as_raw_fd());
     flight.progress.server = Some(stream.as_raw_fd());
-    let mut accepted = BytesMut::from(match flight.line.version {
-        Version::HTTP_10 => &b"HTTP/1.0 200 Connection established\r\nProxy-agent: lockgate\r\n\r\n"[..],
-        _ => b"HTTP/1.1 200 Connection established\r\nProxy-agent: lockgate\r\n\r\n",
-    });
+    let minor = if flight.line.version == Version::HTTP_10 { 0 } else { 1 };
+    let agent = flight.origin.generation.wording.agent();
+    let accepted = format!("HTTP/1.{minor} 200 Connection established\r\nProxy-agent: {agent}\r\n\r\n");
+    let mut accepted = BytesMut::from(accepted.as_bytes());
     accepted.unsplit(early);
     flight.progress.status = Some(StatusCode::OK);
     let write = flight.origin.generation.timeouts.write;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plugin_api::{BoxFuture, StartCx};
 use tokio::{runtime::Handle, sync::watch};
 
-use crate::{Cidr, ClientTimeouts, Config, HeadLimits, Route, StartError, access_log::AccessLog};
+use crate::{Cidr, ClientTimeouts, Config, HeadLimits, Route, StartError, Wording, access_log::AccessLog};
 
 /// The part of the configuration that requests are served by. Replaced as a whole, dropped with its last request.
 pub(crate) struct Generation {
@@ -13,6 +13,7 @@ pub(crate) struct Generation {
     pub(crate) trusted_proxies: Vec<Cidr>,
     pub(crate) timeouts: ClientTimeouts,
     pub(crate) limits: HeadLimits,
+    pub(crate) wording: Wording,
     pub(crate) log: Option<AccessLog>,
     /// Background tasks of plugins end when this is dropped.
     _alive: watch::Sender<()>,
@@ -37,8 +38,8 @@ impl Generation {
                 })?;
             }
         }
-        let Config { routes, trusted_proxies, timeouts, limits, .. } = config;
-        Ok(Arc::new(Self { routes, trusted_proxies, timeouts, limits, log, _alive: alive }))
+        let Config { routes, trusted_proxies, timeouts, limits, wording, .. } = config;
+        Ok(Arc::new(Self { routes, trusted_proxies, timeouts, limits, wording, log, _alive: alive }))
     }
 }
 

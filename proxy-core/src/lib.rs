@@ -27,6 +27,7 @@ mod shard;
 mod start_error;
 mod tunnel;
 mod upstream;
+mod wording;
 
 pub use access_log::{Format, LogConfig, Sink};
 pub use config::{ClientTimeouts, Config, HeadLimits, Listener};
@@ -35,3 +36,4 @@ pub use metrics::{Counters, Metric, Snapshot};
 pub use plugin_api::{Cidr, CidrError};
 pub use route::{HostPattern, HostPatternError, Route};
 pub use start_error::StartError;
+pub use wording::Wording;

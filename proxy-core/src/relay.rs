@@ -132,7 +132,7 @@ impl ProxyHttp for Relay {
                 let failure = attempts.failure.unwrap_or(Failure::Connect);
                 flight.progress.ending = Ending::Upstream;
                 let status = attempts.peer().settings().unreachable_status;
-                flight.reply = Some(Reply::Hooked(failure.answer(status)));
+                flight.reply = Some(Reply::Hooked(flight.origin.generation.wording.failure(failure, status)));
                 return Err(refusal());
             }
             // The peer could not answer, and its plugin said that the chain goes on then.

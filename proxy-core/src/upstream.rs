@@ -13,7 +13,6 @@ use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 use plugin_api::{Address, Bind, Connection, ParentKind, Peer};
 
 use crate::{
-    answer::Answer,
     dial::{self, Handshake, ThroughParent, is_public},
     resolver::Resolver,
 };
@@ -258,9 +257,9 @@ impl std::fmt::Display for Destination {
 }
 
 impl Failure {
-    /// The answer to the client; `unreachable` is the status to use when it is the server's fault.
-    pub(crate) fn answer(self, unreachable: Option<StatusCode>) -> Answer {
-        let (status, reason) = match self {
+    /// What is told of it, in our own words.
+    pub(crate) fn told(self) -> (StatusCode, &'static str) {
+        match self {
             Self::Connect => (StatusCode::BAD_GATEWAY, "The server behind this proxy cannot be reached."),
             Self::ConnectTimeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not accept the connection in time.")
@@ -272,17 +271,12 @@ impl Failure {
             Self::Parent => {
                 (StatusCode::BAD_GATEWAY, "The proxy that this proxy goes through did not make the connection.")
             }
-        };
-        let is_servers = matches!(self, Self::Connect | Self::ConnectTimeout | Self::Resolve | Self::ResolveTimeout);
-        let mut page = Answer::page(unreachable.filter(|_| is_servers).unwrap_or(status), reason);
-        // Whoever wants a status of their own wants tinyproxy's, and its scripts read the words too.
-        page.phrase = match self {
-            _ if unreachable.is_none() => None,
-            Self::Parent => Some("Unable to connect to upstream proxy"),
-            _ if is_servers => Some("Unable to connect"),
-            _ => None,
-        };
-        page
+        }
+    }
+
+    /// Whether the server is to blame.
+    pub(crate) fn is_servers(self) -> bool {
+        matches!(self, Self::Connect | Self::ConnectTimeout | Self::Resolve | Self::ResolveTimeout)
     }
 }
 

@@ -7,7 +7,7 @@ use plugin_api::{
     Address, BuildCx, Chain, ConfigError, Cx, Link, Peer, Phases, Plugin, PluginError, ResponseHead, Step, Terminal,
     Verdict,
 };
-use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Metric, Route};
+use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Metric, Route, Wording};
 use test_support::{Connection, Origin};
 
 /// Passes requests on, but panics where the path says so.
@@ -57,6 +57,7 @@ fn a_panic_is_a_500_or_a_cut_and_the_process_goes_on() {
         limits: HeadLimits::default(),
         shards: NonZeroUsize::MIN,
         max_clients: None,
+        wording: Wording::Plain,
         counters: Arc::default(),
         log: None,
     })

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use plugin_api::{Address, BuildCx, Chain, ConfigError, Cx, Link, Peer, Phases, Plugin, Step, Terminal, Verdict};
-use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Route};
+use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Route, Wording};
 use test_support::{Connection, Origin};
 
 /// Passes every request on.
@@ -74,6 +74,7 @@ fn config(routes: Vec<Route>) -> Config {
         limits: HeadLimits::default(),
         shards: NonZeroUsize::MIN,
         max_clients: None,
+        wording: Wording::Plain,
         counters: Arc::default(),
         log: None,
     }

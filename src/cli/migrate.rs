@@ -24,12 +24,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         .and_then(|source| translate(&source, &Surroundings::here(mode)).map_err(LoadError::Problems));
     let translation = match translation {
         Ok(translation) => translation,
-        Err(LoadError::Problems(problems)) => {
-            report::plain(problems.to_string());
-            return Exit::Usage;
-        }
         Err(error) => {
-            report::chain(&error, None);
+            report::load_error(&error);
             return Exit::Usage;
         }
     };

@@ -6,7 +6,7 @@ use plugin_api::{
     config::{ByteSize, Duration, Problem, Problems, Table},
     schemars::{self, JsonSchema},
 };
-use proxy_core::{Cidr, ClientTimeouts, HeadLimits};
+use proxy_core::{Cidr, ClientTimeouts, HeadLimits, Wording};
 use serde::Deserialize;
 
 /// The resolved section.
@@ -14,6 +14,7 @@ pub(super) struct Server {
     pub(super) trusted_proxies: Vec<Cidr>,
     pub(super) timeouts: ClientTimeouts,
     pub(super) limits: HeadLimits,
+    pub(super) wording: Wording,
     pub(super) shards: NonZeroUsize,
     pub(super) max_clients: Option<usize>,
     pub(super) drain: std::time::Duration,
@@ -54,6 +55,9 @@ struct Raw {
     drain_timeout: Option<Duration>,
     /// The size of a request head.
     head_limit: Option<ByteSize>,
+    /// Whose words answers of the proxy itself have. `"tinyproxy"` for status phrases and sentences like tinyproxy's, signed with
+    /// its name in `Server` and `Proxy-agent`.
+    wording: Option<RawWording>,
     /// The user, name or number, to run as once listeners and logs are open; for a start as root.
     user: Option<Account>,
     /// The group to run as; the user's own when absent.
@@ -62,6 +66,13 @@ struct Raw {
     pid_file: Option<PathBuf>,
     /// Whether to go to the background as soon as it serves.
     daemon: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum RawWording {
+    Plain,
+    Tinyproxy,
 }
 
 /// A name, or a number that may be written as one.
@@ -111,6 +122,10 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
             write: or(raw.write_timeout, defaults.write),
         },
         limits: HeadLimits { head: head_limit.unwrap_or(limits.head), ..limits },
+        wording: match raw.wording {
+            None | Some(RawWording::Plain) => Wording::Plain,
+            Some(RawWording::Tinyproxy) => Wording::Tinyproxy,
+        },
         shards: raw.shards.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         max_clients: raw.max_clients,
         drain: or(raw.drain_timeout, std::time::Duration::from_secs(30)),

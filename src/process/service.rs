@@ -115,9 +115,10 @@ impl Service {
 
     fn refuse(&self, error: &LoadError) -> Exit {
         report::load_error(error);
-        match self.manner {
-            Manner::Lockgate => Exit::Usage,
-            Manner::Tinyproxy { .. } => Exit::Software,
+        match (self.manner, error) {
+            (Manner::Lockgate, _) => Exit::Usage,
+            (Manner::Tinyproxy { .. }, LoadError::Filter(_)) => Exit::Data,
+            (Manner::Tinyproxy { .. }, _) => Exit::Software,
         }
     }
 

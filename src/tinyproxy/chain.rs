@@ -21,10 +21,8 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) plugin: &'static str,
-    /// Where the name of the plugin stands in the TOML text.
+    /// Where the name of the plugin stands in the TOML text; its keys follow.
     pub(super) place: Range<usize>,
-    /// The directive that asks for it.
-    pub(super) origin: Span,
 }
 
 /// Writes the links, in the order in which tinyproxy asks: who, as whom, where to.
@@ -62,7 +60,7 @@ impl Writer<'_> {
     fn link(&mut self, plugin: &'static str, origin: &Span) {
         self.document.section("[[route.chain]]", origin);
         let place = self.document.entry("use", plugin, origin);
-        self.links.push(Link { plugin, place, origin: origin.clone() });
+        self.links.push(Link { plugin, place });
     }
 
     /// tinyproxy opens these files when it needs them, by names that start where it is then.
@@ -133,11 +131,7 @@ impl Writer<'_> {
         // Targets of `ReversePath` are filtered in tinyproxy, not the paths that lead to them.
         let reverse = &self.conf.reverse;
         if let Some(first) = reverse.paths.first() {
-            let paths = reverse.paths.iter().rev().map(|path| {
-                let (from, to) = (path.value.0.clone(), plain_url(&path.value.1));
-                (Value::Table(vec![("path", from.into()), ("to", to.into())]), path.span.clone())
-            });
-            let mut keys = vec![("paths", Value::List(paths.collect()))];
+            let mut keys = vec![("paths", self.paths())];
             for (key, on) in [("magic", &reverse.magic), ("only", &reverse.only)] {
                 keys.extend(on.as_ref().filter(|on| on.value).map(|_| (key, true.into())));
             }
@@ -213,12 +207,8 @@ impl Writer<'_> {
             return true;
         };
         self.link("reverse-path", &first.span);
-        // tinyproxy tries the last one first.
-        let paths = reverse.paths.iter().rev().map(|path| {
-            let (from, to) = (path.value.0.clone(), plain_url(&path.value.1));
-            (Value::Table(vec![("path", from.into()), ("to", to.into())]), path.span.clone())
-        });
-        self.document.entry("paths", Value::List(paths.collect()), &first.span);
+        let paths = self.paths();
+        self.document.entry("paths", paths, &first.span);
         for (key, on) in [("magic", &reverse.magic), ("only", &reverse.only)] {
             if let Some(on) = on.as_ref().filter(|on| on.value) {
                 self.document.entry(key, true, &on.span);
@@ -235,6 +225,15 @@ impl Writer<'_> {
         self.timeouts(&["connect_timeout", "read_timeout", "write_timeout", "upgraded_idle_timeout"]);
         self.warn_about_reversed_requests();
         !reverse.only.as_ref().is_some_and(|on| on.value)
+    }
+
+    /// Paths and their targets. tinyproxy tries the last one first.
+    fn paths(&self) -> Value {
+        let paths = self.conf.reverse.paths.iter().rev().map(|path| {
+            let (from, to) = (path.value.0.clone(), plain_url(&path.value.1));
+            (Value::Table(vec![("path", from.into()), ("to", to.into())]), path.span.clone())
+        });
+        Value::List(paths.collect())
     }
 
     fn warn_about_reversed_requests(&mut self) {

@@ -33,7 +33,7 @@ fn link(text: &str, plugin: &str) -> Option<String> {
         .next()
 }
 
-/// Lines and messages of the remarks about directives of a file, without those about plugins that are not there yet.
+/// Lines and messages of the remarks about directives of a file.
 fn warnings(text: &str) -> Vec<String> {
     let translation = accepted(text);
     translation.warnings.lines().map(|(line, message)| format!("{line}: {message}")).collect()
@@ -42,6 +42,7 @@ fn warnings(text: &str) -> Vec<String> {
 #[test]
 fn a_port_alone_is_tinyproxy_with_its_defaults() {
     let expected = r#"[server]
+wording = "tinyproxy"
 max_clients = 100
 head_timeout = "10m"
 keep_alive_timeout = "10m"

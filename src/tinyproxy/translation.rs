@@ -47,6 +47,7 @@ fn server(conf: &Conf, port: &At<u16>, surroundings: &Surroundings, warnings: &m
     if let Some(path) = &process.pid_file {
         document.entry("pid_file", surroundings.mode.path(&path.value), &path.span);
     }
+    document.entry("wording", "tinyproxy", &port.span);
     if surroundings.mode == Mode::Daemon {
         document.entry("daemon", true, &port.span);
     }

@@ -239,3 +239,25 @@ fn a_list_that_cannot_be_used_is_told_with_its_line() {
     fs::write(&list, "a\n").unwrap();
     assert_eq!(check().0, Some(0));
 }
+
+#[test]
+fn a_bad_list_has_the_exit_code_that_tinyproxy_gives_it() {
+    let directory = scratch_dir().unwrap();
+    let (conf, list) = (directory.path().join("t.conf"), directory.path().join("list"));
+    fs::write(&list, "[a\n").unwrap();
+    let code = |program: &[&str], lines: &str| {
+        // An address that nobody has: a file that is accepted by mistake ends, too.
+        let text = format!("Port 8888\nListen 192.0.2.1\nFilter \"{}\"\n{lines}", list.display());
+        fs::write(&conf, text).unwrap();
+        let output = Command::new(program[0]).args(&program[1..]).arg("-c").arg(&conf).output().unwrap();
+        output.status.code()
+    };
+    let (ours, theirs) = (&[LOCKGATE, "tinyproxy", "-d"], &["tinyproxy", "-d"]);
+    assert_eq!(code(theirs, ""), Some(65));
+    assert_eq!(code(ours, ""), Some(65));
+    assert_eq!(code(&ours[..2], ""), Some(65), "whoever starts a daemon learns it, too");
+    // The file is read as a whole first, and is worse.
+    for wrong in ["ReversePath \"/a/\" \"http://\"\n", "NoSuchDirective\n"] {
+        assert_eq!(code(ours, wrong), Some(70), "{wrong}");
+    }
+}

@@ -73,7 +73,8 @@ impl Plugin for Filter {
             Subject::Host => tracing::info!(target: NOTICE, "Proxying refused on filtered domain \"{shown}\""),
             Subject::Url => tracing::info!(target: NOTICE, "Proxying refused on filtered url \"{shown}\""),
         }
-        Step::respond(Response::refuse(StatusCode::FORBIDDEN, "The request you made has been filtered"))
+        let refusal = Response::refuse(StatusCode::FORBIDDEN, "The request you made has been filtered");
+        Step::respond(refusal.with_phrase("Filtered"))
     }
 }
 

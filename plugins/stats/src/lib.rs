@@ -66,7 +66,8 @@ impl Plugin for Stats {
         tracing::info!(target: "lockgate::narrative::notice", "Request for the stathost.");
         let readings = self.meter.readings();
         if self.format == Format::Prometheus {
-            return Step::respond(response(figures::prometheus(&readings), "text/plain; version=0.0.4; charset=utf-8"));
+            let text = figures::prometheus(&readings);
+            return Step::respond(response(text, "text/plain; version=0.0.4; charset=utf-8"));
         }
         let figures = Figures::of(&readings);
         let Some(file) = &self.file else { return Step::respond(page(self.built_in(&figures))) };
@@ -120,7 +121,6 @@ fn page(text: String) -> Response {
 fn response(text: String, content_type: &'static str) -> Response {
     Response::new(StatusCode::OK)
         .with_header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
-        .with_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         .with_body(text)
 }
 

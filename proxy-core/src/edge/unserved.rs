@@ -66,7 +66,7 @@ impl Edge {
     pub(super) async fn refuse(&self, generation: &Generation, conn: &mut Conn, refusal: Refusal) {
         self.shard.metrics.count(Metric::Refused);
         tracing::debug!(target: "lockgate::edge", client = %self.connection.client, status = refusal.status.as_u16(), reason = refusal.reason, "refused");
-        let mut page = Answer::page(refusal.status, refusal.reason);
+        let mut page = generation.wording.refusal(refusal);
         let started = Instant::now();
         self.render(generation, &mut page).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
@@ -85,6 +85,7 @@ impl Edge {
 
     /// Lets a chain render the page of a request that no chain has seen. What is told of the request is where it came from.
     async fn render(&self, generation: &Generation, page: &mut Answer) {
+        generation.wording.sign(&mut page.headers);
         let (listener, client) = (&self.connection.listener, self.connection.client.ip());
         let Some(chain) = route::spokesman(&generation.routes, listener, client).filter(|chain| chain.renders_pages())
         else {

@@ -22,6 +22,7 @@ pub(super) async fn reply(session: &mut Session, flight: &mut Flight) -> pingora
     if let Some(Reply::Hooked(answer) | Reply::Plain(answer)) = &mut flight.reply {
         let request = view(session.req_header(), &flight.line);
         let broken = answer.render(&mut flight.run, request, &flight.origin.connection).await;
+        flight.origin.generation.wording.sign(&mut answer.headers);
         flight.harmless(&broken);
     }
     if let Some(Reply::Hooked(mut answer)) = flight.reply.take_if(|reply| matches!(reply, Reply::Hooked(_))) {

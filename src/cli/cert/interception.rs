@@ -13,7 +13,7 @@ use interception::{Gate, Method, Plan, Preference, Question, own_addresses, prob
 use plugin_acme_challenge::AcmeChallenge;
 use plugin_api::{BuildCx, Chain, Link, Named, Plugin, SharedStore};
 use plugin_upstream::Upstream;
-use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Route};
+use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Route, Wording};
 
 use super::arguments;
 
@@ -112,6 +112,7 @@ impl Intercept {
             limits: HeadLimits::default(),
             shards: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_clients: None,
+            wording: Wording::Plain,
             counters: Arc::default(),
             log: None,
         })
