@@ -10,6 +10,7 @@ mod conf;
 mod directive;
 mod document;
 mod line;
+mod overview;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -21,8 +22,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use plugin_api::config::{Problem, Problems, Source, Span};
 
-pub(crate) use self::warning::Warnings;
 use self::{chain::Link, conf::Conf, document::Origins};
+pub(crate) use self::{overview::table as overview, warning::Warnings};
 use crate::{
     config::{self, LoadError},
     lasting::Lasting,

@@ -166,16 +166,29 @@ fn readmes_list_the_keys_that_the_decoder_knows() {
         text.split("## ").filter_map(|part| part.split_once('\n')).map(|(name, table)| (name, table.trim())).collect();
     for path in crates_in("plugins").into_iter().chain(crates_in("authenticators")) {
         let readme = path.join("README.md");
-        let text = fs::read_to_string(&readme).unwrap();
         let table = tables.get(name_of(&path)).unwrap_or_else(|| panic!("{} is not in the registry", name_of(&path)));
-        let (before, rest) =
-            text.split_once("<!-- keys -->\n").unwrap_or_else(|| panic!("{}: no <!-- keys -->", readme.display()));
-        let (written, after) = rest.split_once("<!-- /keys -->").unwrap();
-        if std::env::var_os("LOCKGATE_UPDATE").is_some() {
-            fs::write(&readme, format!("{before}<!-- keys -->\n{table}\n<!-- /keys -->{after}")).unwrap();
-        } else {
-            assert_eq!(written.trim(), *table, "{}: run with LOCKGATE_UPDATE=1", readme.display());
-        }
+        holds(&readme, "keys", table);
+    }
+}
+
+/// `LOCKGATE_UPDATE=1 cargo test --test tidy` writes the table anew.
+#[test]
+fn the_readme_says_what_becomes_of_every_directive() {
+    let output = Command::new(LOCKGATE).args(["migrate", "--directives"]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    holds(&Path::new(ROOT).join("README.md"), "directives", table.trim());
+}
+
+/// A file has this table between its two marks.
+fn holds(file: &Path, mark: &str, table: &str) {
+    let (start, end) = (format!("<!-- {mark} -->\n"), format!("<!-- /{mark} -->"));
+    let text = fs::read_to_string(file).unwrap();
+    let (before, rest) = text.split_once(&start).unwrap_or_else(|| panic!("{}: no {start}", file.display()));
+    let (written, after) = rest.split_once(&end).unwrap();
+    if std::env::var_os("LOCKGATE_UPDATE").is_some() {
+        fs::write(file, format!("{before}{start}{table}\n{end}{after}")).unwrap();
+    } else {
+        assert_eq!(written.trim(), table, "{}: run with LOCKGATE_UPDATE=1", file.display());
     }
 }
 

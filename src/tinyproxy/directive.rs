@@ -107,6 +107,12 @@ impl Directive {
     }
 }
 
+/// The names of all directives, in the order of the alphabet.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    DIRECTIVES.iter().map(|(name, _)| *name)
+}
+
 type Parse = fn(&mut Arguments<'_>) -> Result<Directive, Problem>;
 
 /// Every directive of tinyproxy 1.11.
