@@ -88,6 +88,9 @@ impl Edge {
         let mut conn = Box::new(Conn::new(stream, client, local));
         let mut bytes = BytesMut::new();
         let mut wait = Wait::First;
+        if self.turns_away(&mut conn).await {
+            return None;
+        }
         loop {
             let arrival = self.arrival(&mut conn, &mut bytes, wait).await;
             // What is decided about this request is decided by the configuration of now, to its end.

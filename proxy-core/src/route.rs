@@ -44,11 +44,22 @@ pub(crate) fn find<'r>(routes: &'r [Route], facts: &Facts<'_>) -> Option<&'r Arc
 /// The chain that speaks for requests which no route takes, or which cannot be read: of the first route that a client of this
 /// listener may get to at all.
 pub(crate) fn spokesman<'r>(routes: &'r [Route], listener: &str, client: IpAddr) -> Option<&'r Arc<Chain>> {
-    let speaks = |route: &&Route| {
+    reachable(routes, listener, client).next()
+}
+
+/// The chains of all routes that a client of this listener may get to, if each of them may turn him away before he asks for
+/// anything; otherwise none.
+pub(crate) fn doorkeepers<'r>(routes: &'r [Route], listener: &str, client: IpAddr) -> Vec<&'r Arc<Chain>> {
+    let reachable: Vec<_> = reachable(routes, listener, client).collect();
+    if reachable.iter().all(|chain| chain.sees_clients()) { reachable } else { Vec::new() }
+}
+
+fn reachable<'r>(routes: &'r [Route], listener: &str, client: IpAddr) -> impl Iterator<Item = &'r Arc<Chain>> {
+    let is_open = move |route: &&Route| {
         (route.listeners.is_empty() || route.listeners.iter().any(|name| **name == *listener))
             && (route.clients.is_empty() || route.clients.iter().any(|range| range.contains(client)))
     };
-    routes.iter().find(speaks).map(|route| &route.chain)
+    routes.iter().filter(is_open).map(|route| &route.chain)
 }
 
 impl Route {

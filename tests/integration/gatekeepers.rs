@@ -136,6 +136,37 @@ fn addresses_are_let_in_as_by_tinyproxy() {
     }
 }
 
+/// Nobody whom no chain would serve gets to hold a place by saying nothing; whom an earlier plugin serves is heard.
+#[test]
+fn who_may_not_come_hears_so_before_he_asks() {
+    let rules = "{ use = \"access\", rules = [{ allow = \"127.0.0.1\" }] }";
+    let lockgate = |chains: &[&str]| {
+        let routes: String = chains.iter().map(|chain| format!("[[route]]\nchain = [{chain}]\n")).collect();
+        let config = format!("[[listener]]\nname = \"proxy\"\naddress = [\"127.0.0.1:0\"]\n{routes}");
+        Lockgate::run(LOCKGATE, &config).unwrap()
+    };
+    let from = [127, 0, 0, 9].into();
+    let closed = format!("{rules}, {{ use = \"forward\" }}");
+    let denying = lockgate(&[&closed, &closed]);
+    let mut client = dial(&Place::Loopback, from, denying.address());
+    assert_eq!(answer(&mut client, ""), "403 Access denied");
+    for garbage in ["\0\0\0\0\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
+        let mut client = dial(&Place::Loopback, from, denying.address());
+        assert_eq!(answer(&mut client, garbage), "403 Access denied", "{garbage:?}");
+        let mut client = dial(&Place::Loopback, [127, 0, 0, 1].into(), denying.address());
+        assert_ne!(answer(&mut client, garbage), "403 Access denied", "{garbage:?}");
+    }
+
+    // Another route would serve him, or an earlier plugin.
+    let (open, stats) = ("{ use = \"forward\" }", format!("{{ use = \"stats\", path = \"/s\" }}, {closed}"));
+    for chains in [&[&*closed, open][..], &[&*stats]] {
+        let lockgate = lockgate(chains);
+        let mut client = dial(&Place::Loopback, from, lockgate.address());
+        let page = answer(&mut client, "GET /s HTTP/1.0\r\nHost: a\r\n\r\n");
+        assert_eq!(page, if chains.len() == 1 { "200 OK" } else { "403 Access denied" });
+    }
+}
+
 /// Names that are known within the namespace only.
 const NAMES: [(&str, [u8; 4]); 4] = [
     ("site.example", [127, 0, 0, 2]),

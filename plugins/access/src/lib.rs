@@ -9,7 +9,7 @@ mod rules;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use plugin_api::{BuildCx, ConfigError, Cx, Phases, Plugin, Response, Step, Verdict, http::StatusCode};
+use plugin_api::{BuildCx, ConfigError, Connection, Cx, Phases, Plugin, Response, Step, Verdict, http::StatusCode};
 use tokio::time::Instant;
 
 pub use config::{Config, Rule, Unresolved};
@@ -29,7 +29,7 @@ pub struct Access {
 
 impl Plugin for Access {
     const NAME: &'static str = "access";
-    const PHASES: Phases = Phases::REQUEST;
+    const PHASES: Phases = Phases::CLIENT.and(Phases::REQUEST);
 
     type Config = Config;
     type State = ();
@@ -54,19 +54,29 @@ impl Plugin for Access {
         })
     }
 
+    fn client<'a>(&'a self, connection: &'a Connection) -> Step<'a, Option<Box<Response>>> {
+        let client = connection.client.ip().to_canonical();
+        match self.rules.judge(0, client) {
+            Judgement::Final(action) => Step::done(refusal(action, client)),
+            Judgement::Ask { .. } => Step::wait(async move { Ok(refusal(self.finding(client).await, client)) }),
+        }
+    }
+
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
         let client = cx.connection().client.ip().to_canonical();
+        let verdict = move |action| refusal(action, client).map_or(Verdict::Next, Verdict::Respond);
         match self.rules.judge(0, client) {
-            Judgement::Final(action) => Step::done(verdict(action, client)),
-            Judgement::Ask { .. } => Step::wait(async move {
-                let finding = self.findings.about(client, || self.inquire(client)).await;
-                Ok(verdict(finding.action, client))
-            }),
+            Judgement::Final(action) => Step::done(verdict(action)),
+            Judgement::Ask { .. } => Step::wait(async move { Ok(verdict(self.finding(client).await)) }),
         }
     }
 }
 
 impl Access {
+    async fn finding(&self, client: IpAddr) -> Action {
+        self.findings.about(client, || self.inquire(client)).await.action
+    }
+
     fn inquire(&self, client: IpAddr) -> impl Future<Output = inquiry::Finding> + Send + use<> {
         let deadline = Instant::now() + self.lookup_timeout;
         let inquiry = Inquiry::new(Names::clone(&self.names), client, deadline);
@@ -75,13 +85,13 @@ impl Access {
     }
 }
 
-fn verdict(action: Action, client: IpAddr) -> Verdict {
+fn refusal(action: Action, client: IpAddr) -> Option<Box<Response>> {
     match action {
-        Action::Allow => Verdict::Next,
+        Action::Allow => None,
         Action::Deny => {
             // The words that tinyproxy's log has: scripts look for them.
             tracing::info!(target: "lockgate::narrative::notice", "Unauthorized connection from \"{client}\".");
-            Verdict::Respond(Box::new(Response::refuse(StatusCode::FORBIDDEN, REFUSED).with_phrase("Access denied")))
+            Some(Box::new(Response::refuse(StatusCode::FORBIDDEN, REFUSED).with_phrase("Access denied")))
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 
 pub use run::{Broken, Decision, Run};
 
-use crate::{Link, Phases, Terminal};
+use crate::{Connection, Link, Phases, Response, Terminal, guard};
 
 /// Plugins in order, with the list of those that have each hook worked out at load.
 pub struct Chain {
@@ -18,6 +18,8 @@ pub struct Chain {
 /// Indices of the links that have a hook, in the order in which it is called.
 #[derive(Default)]
 struct Hooks {
+    /// Only those that nothing before them might take a request from.
+    client: Box<[usize]>,
     request: Box<[usize]>,
     request_body: Box<[usize]>,
     upstream_request: Box<[usize]>,
@@ -43,7 +45,10 @@ impl Chain {
             links.iter().enumerate().filter(|(_, link)| link.phases().contains(phase)).map(|(index, _)| index).collect()
         };
         let reversed = |phase: Phases| having(phase).into_iter().rev().collect();
+        let decides = |link: &Link| link.phases().contains(Phases::REQUEST) && !link.phases().contains(Phases::CLIENT);
+        let first = links.iter().position(decides).unwrap_or(links.len());
         let hooks = Hooks {
+            client: having(Phases::CLIENT).into_iter().filter(|index| *index < first).collect(),
             request: having(Phases::REQUEST).into(),
             request_body: having(Phases::REQUEST_BODY).into(),
             upstream_request: having(Phases::UPSTREAM_REQUEST).into(),
@@ -63,6 +68,28 @@ impl Chain {
     /// The links, in order.
     pub fn links(&self) -> &[Link] {
         &self.links
+    }
+
+    /// Whether any plugin may turn clients away before they ask for anything.
+    pub fn sees_clients(&self) -> bool {
+        !self.hooks.client.is_empty()
+    }
+
+    /// Asks the plugins that may turn a client away, until one does.
+    ///
+    /// # Errors
+    ///
+    /// A plugin failed.
+    pub async fn client(&self, connection: &Connection) -> Result<Option<Box<Response>>, Broken> {
+        for &index in &self.hooks.client {
+            let link = &self.links[index];
+            match guard::run(|| link.plugin().client(connection)).await {
+                Ok(None) => {}
+                Ok(refusal) => return Ok(refusal),
+                Err(source) => return Err(Broken { plugin: link.name(), source }),
+            }
+        }
+        Ok(None)
     }
 
     /// Whether any plugin wants to see pieces of the request body.

@@ -3,8 +3,8 @@
 use std::{any::Any, fmt, sync::Arc};
 
 use crate::{
-    Body, BuildCx, Cx, Outcome, Page, Phases, Plugin, PluginError, Rendered, RequestHead, ResponseHead, StartCx, Step,
-    Terminal,
+    Body, BuildCx, Connection, Cx, Outcome, Page, Phases, Plugin, PluginError, Rendered, RequestHead, Response,
+    ResponseHead, StartCx, Step, Terminal,
     config::{self, KeyDoc},
 };
 
@@ -140,6 +140,7 @@ pub(crate) trait Erased: Send + Sync {
     fn terminal(&self) -> Terminal;
     fn state(&self) -> State;
     fn start<'a>(&'a self, cx: &'a StartCx) -> Step<'a, ()>;
+    fn client<'a>(&'a self, connection: &'a Connection) -> Step<'a, Option<Box<Response>>>;
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, state: &'a mut (dyn Any + Send + Sync)) -> Step<'a>;
     fn request_body<'a>(
         &'a self,
@@ -191,6 +192,10 @@ impl<P: Plugin> Erased for P {
 
     fn start<'a>(&'a self, cx: &'a StartCx) -> Step<'a, ()> {
         Plugin::start(self, cx)
+    }
+
+    fn client<'a>(&'a self, connection: &'a Connection) -> Step<'a, Option<Box<Response>>> {
+        Plugin::client(self, connection)
     }
 
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, state: &'a mut (dyn Any + Send + Sync)) -> Step<'a> {

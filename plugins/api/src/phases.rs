@@ -22,6 +22,8 @@ impl Phases {
     pub const LOG: Self = Self(1 << 5);
     /// [`Plugin::page`](crate::Plugin::page).
     pub const PAGE: Self = Self(1 << 6);
+    /// [`Plugin::client`](crate::Plugin::client).
+    pub const CLIENT: Self = Self(1 << 7);
 
     /// The hooks of both sets.
     #[must_use]

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Body, BuildCx, ConfigError, Cx, Outcome, Page, Phases, PluginError, Rendered, RequestHead, ResponseHead, StartCx,
-    Step,
+    Body, BuildCx, ConfigError, Connection, Cx, Outcome, Page, Phases, PluginError, Rendered, RequestHead, Response,
+    ResponseHead, StartCx, Step,
 };
 
 /// A link of a proxy chain.
@@ -69,6 +69,16 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     fn start<'a>(&'a self, cx: &'a StartCx) -> Step<'a, ()> {
         let _ = cx;
         Step::done(())
+    }
+
+    /// Sees who has connected, before anything is read, and turns him away with a response, or lets him ask: `None`.
+    ///
+    /// Nobody is turned away whom another chain, or an earlier plugin of this one, might serve: the hook is called only when no
+    /// plugin before this one has a `request` hook without having this one too, and its answer counts only if every chain that the client could get to
+    /// says the same. It may therefore never be called at all: what it refuses, `request` must refuse as well.
+    fn client<'a>(&'a self, connection: &'a Connection) -> Step<'a, Option<Box<Response>>> {
+        let _ = connection;
+        Step::done(None)
     }
 
     /// Sees the request head and decides; `CONNECT` and upgrade requests come here like any other. May be called once more for the plugins after one whose peer let the chain

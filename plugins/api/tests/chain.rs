@@ -7,8 +7,8 @@ use std::{
 };
 
 use plugin_api::{
-    Body, BuildCx, Chain, ConfigError, Cx, Key, Link, Named, Outcome, Phases, Plugin, PluginError, RequestHead,
-    Response, ResponseHead, Step, Terminal, Verdict,
+    Body, BuildCx, Chain, ConfigError, Connection, Cx, Key, Link, Named, Outcome, Phases, Plugin, PluginError,
+    RequestHead, Response, ResponseHead, Step, Terminal, Verdict,
     chain::ChainError,
     harness::{Harness, link},
     http::{HeaderName, HeaderValue, StatusCode},
@@ -152,6 +152,35 @@ impl Plugin for End {
     }
 }
 
+/// Turns away whoever comes from a privileged port; panics at port 1.
+struct Door;
+
+impl Plugin for Door {
+    const NAME: &'static str = "door";
+    const PHASES: Phases = Phases::CLIENT;
+    type Config = ();
+    type State = ();
+
+    fn build((): (), _: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn client<'a>(&'a self, connection: &'a Connection) -> Step<'a, Option<Box<Response>>> {
+        assert_ne!(connection.client.port(), 1, "a panic of a hook");
+        let refusal = || Box::new(Response::refuse(StatusCode::FORBIDDEN, "no"));
+        Step::done((connection.client.port() < 1024).then(refusal))
+    }
+}
+
+/// The result of a future that does not wait.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut cx) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("it waits"),
+    }
+}
+
 fn probe(name: &str, does: &str) -> Link {
     link::<Probe>(&format!("name = \"{name}\"\ndoes = \"{does}\""), &Named::default()).unwrap()
 }
@@ -169,6 +198,22 @@ fn requests_run_in_order_and_responses_in_reverse() {
     let exchange = chain(&[("a", ""), ("b", "wait"), ("c", "")]).get("/");
     assert_eq!(back(&exchange), ["c", "b", "a"]);
     assert_eq!(exchange.text(), "a(b(c(end)))");
+}
+
+#[test]
+fn clients_are_turned_away_only_where_nothing_could_serve_them() {
+    let from = |port: u16| Connection::new(([192, 0, 2, 1], port).into(), "a".into(), ([192, 0, 2, 2], 80).into());
+    let ask = |chain: &Chain, port| match now(chain.client(&from(port))) {
+        Ok(refusal) => refusal.map(|response| response.status.as_u16()),
+        Err(broken) => panic!("{broken}: {}", broken.source),
+    };
+    let chain = Chain::compile("a", vec![Link::new(Door), probe("p", ""), Link::new(End)]).unwrap();
+    assert!(chain.sees_clients());
+    assert_eq!((ask(&chain, 1000), ask(&chain, 2000)), (Some(403), None));
+    assert!(now(chain.client(&from(1))).is_err_and(|broken| broken.plugin == "door"));
+    let behind = Chain::compile("a", vec![probe("p", ""), Link::new(Door), Link::new(End)]).unwrap();
+    assert!(!behind.sees_clients());
+    assert_eq!((ask(&behind, 1000), ask(&behind, 1)), (None, None));
 }
 
 #[test]

@@ -7,7 +7,10 @@ use std::{
 
 use bytes::BytesMut;
 use http::{Method, StatusCode};
-use plugin_api::{Form, chain::Run};
+use plugin_api::{
+    Form,
+    chain::{Broken, Run},
+};
 
 use super::{Edge, line};
 use crate::{
@@ -70,17 +73,36 @@ impl Edge {
         let started = Instant::now();
         self.render(generation, &mut page).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
-        let line = Line {
-            method: Method::from_bytes(b"-").unwrap_or_default(),
-            target: "-".into(),
-            version: http::Version::HTTP_11,
-            form: Form::Origin,
-            host: None,
-            user_agent: None,
-            referer: None,
-        };
-        self.log(generation, line, page.status, page.body.len(), started, "refused");
+        self.log(generation, nothing(), page.status, page.body.len(), started, "refused");
         conn.set_linger(true);
+    }
+
+    /// Turns a client away whom no chain would serve, whatever he asks for: at once, so that he takes nobody's place.
+    pub(super) async fn turns_away(&self, conn: &mut Conn) -> bool {
+        let generation = self.shard.generation();
+        let doors = route::doorkeepers(&generation.routes, &self.connection.listener, self.connection.client.ip());
+        let mut refusal: Option<Answer> = None;
+        for chain in doors {
+            match chain.client(&self.connection).await {
+                Ok(None) => return false,
+                Ok(Some(response)) => {
+                    refusal.get_or_insert_with(|| (*response).into());
+                }
+                // His request will find the plugin broken, too, and be told so.
+                Err(broken) => {
+                    self.tell(&broken);
+                    return false;
+                }
+            }
+        }
+        let Some(mut page) = refusal else { return false };
+        self.shard.metrics.count(Metric::Denied);
+        let started = Instant::now();
+        self.render(&generation, &mut page).await;
+        conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
+        self.log(&generation, nothing(), page.status, page.body.len(), started, "refused");
+        conn.set_linger(true);
+        true
     }
 
     /// Lets a chain render the page of a request that no chain has seen. What is told of the request is where it came from.
@@ -101,9 +123,13 @@ impl Edge {
             form: Form::Origin,
         };
         for broken in page.render(&mut Run::new(Arc::clone(chain)), request, &self.connection).await {
-            self.shard.metrics.count(Metric::BrokenHooks);
-            tracing::error!(target: "lockgate::chain", plugin = broken.plugin, error = &broken.source as &dyn std::error::Error, "a hook is broken");
+            self.tell(&broken);
         }
+    }
+
+    fn tell(&self, broken: &Broken) {
+        self.shard.metrics.count(Metric::BrokenHooks);
+        tracing::error!(target: "lockgate::chain", plugin = broken.plugin, error = &broken.source as &dyn std::error::Error, "a hook is broken");
     }
 
     fn log(
@@ -133,5 +159,18 @@ impl Edge {
             user_agent: line.user_agent,
             referer: line.referer,
         });
+    }
+}
+
+/// What the log shows of a request that was not read.
+fn nothing() -> Line {
+    Line {
+        method: Method::from_bytes(b"-").unwrap_or_default(),
+        target: "-".into(),
+        version: http::Version::HTTP_11,
+        form: Form::Origin,
+        host: None,
+        user_agent: None,
+        referer: None,
     }
 }
