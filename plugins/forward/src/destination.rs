@@ -1,6 +1,6 @@
 //! Where a client wants to go.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use plugin_api::Address;
 
@@ -55,11 +55,30 @@ impl<'a> Destination<'a> {
 
 impl<'a> Host<'a> {
     fn of(text: &'a str) -> Option<Self> {
-        if let Ok(ip) = text.parse() {
+        if let Some(ip) = text.parse().ok().or_else(|| numbers(text)) {
             return Some(Self::Ip(IpAddr::V4(ip)));
         }
         (!text.is_empty()).then_some(Self::Name(text))
     }
+}
+
+/// Reads `127.1`, `2130706433`, `0x7f.1` or `0177.0.0.1`: the system's resolver takes them for addresses (inet_aton(3)), so a
+/// rule about addresses must know them too.
+fn numbers(text: &str) -> Option<Ipv4Addr> {
+    let number = |part: &str| match part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => u32::from_str_radix(digits, 16).ok(),
+        None if part.bytes().all(|byte| byte.is_ascii_digit()) => {
+            u32::from_str_radix(part, if part.starts_with('0') { 8 } else { 10 }).ok()
+        }
+        _ => None,
+    };
+    let numbers = text.split('.').map(number).collect::<Option<Vec<u32>>>()?;
+    let (last, first) = numbers.split_last().filter(|(_, first)| first.len() < 4)?;
+    // The last number fills the bytes that are left.
+    let left = 32 - 8 * u32::try_from(first.len()).ok()?;
+    let fits = first.iter().all(|number| *number < 256) && u64::from(*last) < 1 << left;
+    let high = first.iter().fold(0, |sum: u64, number| sum << 8 | u64::from(*number));
+    fits.then(|| u32::try_from(high << left | u64::from(*last)).ok().map(Ipv4Addr::from_bits)).flatten()
 }
 
 #[cfg(test)]
@@ -84,6 +103,34 @@ mod tests {
             ["", ":80", "a:0", "a:65536", "a:065979", "a:+80", "a:80:80", "::1", "[::1", "[::1]80", "[a]:80", "a:8 0"]
         {
             assert_eq!(Destination::parse(text, 80), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_known_in_every_spelling_of_the_system() {
+        for text in
+            ["127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0X7F.1", "0177.0.0.01", "017700000001"]
+        {
+            assert_eq!(Host::of(text), Some(Host::Ip([127, 0, 0, 1].into())), "{text}");
+        }
+        assert_eq!(Host::of("0"), Some(Host::Ip([0; 4].into())));
+        assert_eq!(Host::of("4294967295"), Some(Host::Ip([255; 4].into())));
+        for name in [
+            "4294967296",
+            "256.1",
+            "1.256.1.1",
+            "1.65536.1",
+            "127.0.0.1.",
+            "127..1",
+            "1.2.3.4.5",
+            "0x",
+            "08",
+            "a",
+            "0xg",
+            "1x",
+            "+1",
+        ] {
+            assert_eq!(Host::of(name), Some(Host::Name(name)), "{name}");
         }
     }
 }
