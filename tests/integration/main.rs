@@ -14,6 +14,7 @@ mod durability;
 mod filter;
 mod forward;
 mod gatekeepers;
+mod holes;
 mod intercept;
 mod obtain;
 mod original;
