@@ -1,13 +1,12 @@
 //! A client's connection, in the form in which pingora takes it and gives it back.
 
+mod watch;
+
 use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -21,8 +20,11 @@ use pingora::protocols::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep},
 };
+
+use self::watch::Clock;
+pub(crate) use self::watch::Watch;
+use crate::admission::Guest;
 
 /// A client's connection.
 ///
@@ -42,19 +44,8 @@ pub(crate) struct Conn {
     /// The peer may still be sending: closing at once would reset the connection under our last answer.
     linger: bool,
     clock: Option<Clock>,
-}
-
-/// Watches an upgraded connection. Shared with the request's context, which knows when the upgrade happened.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    /// Milliseconds of silence that are allowed; 0 for any.
-    allowed: AtomicU64,
-}
-
-struct Clock {
-    watch: Arc<Watch>,
-    last: Instant,
-    sleep: Option<Pin<Box<Sleep>>>,
+    /// Who wants to know when we wait for the client, and may end that.
+    guest: Option<Arc<Guest>>,
 }
 
 impl Conn {
@@ -76,7 +67,13 @@ impl Conn {
             body_left: None,
             linger: false,
             clock: None,
+            guest: None,
         }
+    }
+
+    /// Tells this one from now on when we wait for the client, and ends the connection when it is sent away.
+    pub(crate) fn set_guest(&mut self, guest: Option<Arc<Guest>>) {
+        self.guest = guest;
     }
 
     /// From now on what the client sends is kept for [`take_stash`](Self::take_stash); `early` has come already.
@@ -106,8 +103,8 @@ impl Conn {
     }
 
     /// Bounds the silence of this connection as `watch` says, from now on; `None` ends that.
-    pub(crate) fn set_watch(&mut self, watch: Option<Arc<Watch>>) {
-        self.clock = watch.map(|watch| Clock { watch, last: Instant::now(), sleep: None });
+    pub(crate) fn set_watch(&mut self, watch: Option<Arc<Watch>>, has_body: bool) {
+        self.clock = watch.map(|watch| Clock::new(watch, has_body));
     }
 
     /// Writes all of this, within the time; `false` when the client does not take it.
@@ -128,10 +125,36 @@ impl Conn {
         self.socket.as_mut().expect("only drop takes the socket")
     }
 
+    /// Tells the guest what became of an attempt to move bytes to or from the client.
+    fn tell<T>(
+        &self,
+        moved: Poll<io::Result<T>>,
+        bytes: impl Fn(&T) -> usize,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let Some(guest) = &self.guest else { return moved };
+        if self.clock.as_ref().is_some_and(Clock::has_switched) {
+            guest.becomes_tunnel();
+        }
+        match &moved {
+            Poll::Pending => {
+                guest.waits(cx);
+                // After the waker is known, so that it is told either way.
+                if guest.is_sent_away() {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "others need the place more")));
+                }
+            }
+            Poll::Ready(Ok(moved)) => guest.moves(bytes(moved)),
+            Poll::Ready(Err(_)) => {}
+        }
+        moved
+    }
+
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.written.is_empty() {
             let socket = self.socket.as_mut().expect("only drop takes the socket");
-            let sent = ready!(Pin::new(socket).poll_write(cx, &self.written))?;
+            let sent = Pin::new(socket).poll_write(cx, &self.written);
+            let sent = ready!(self.tell(sent, |sent| *sent, cx))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -155,40 +178,6 @@ impl Conn {
     }
 }
 
-impl Watch {
-    /// Bounds nothing until [`allow`](Self::allow).
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { allowed: AtomicU64::new(0) })
-    }
-
-    /// Allows this much silence; `None` for any.
-    pub(crate) fn allow(&self, silence: Option<Duration>) {
-        let millis = silence.map_or(0, |silence| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX).max(1));
-        self.allowed.store(millis, Ordering::Relaxed);
-    }
-}
-
-impl Clock {
-    /// Ready with an error when the connection was silent for too long.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let allowed = match self.watch.allowed.load(Ordering::Relaxed) {
-            0 => return Poll::Pending,
-            millis => Duration::from_millis(millis),
-        };
-        loop {
-            let due = self.last + allowed;
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            if sleep.deadline() != due {
-                sleep.as_mut().reset(due);
-            }
-            ready!(sleep.as_mut().poll(cx));
-            if Instant::now() >= self.last + allowed {
-                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the connection was silent for too long"));
-            }
-        }
-    }
-}
-
 impl AsyncRead for Conn {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // Whoever waits for the client has nothing more to write for now: what was gathered must not wait with them.
@@ -199,6 +188,8 @@ impl AsyncRead for Conn {
             return self.poll_hold(cx);
         }
         let before = into.filled().len();
+        // Pingora looks for the end of a connection with a single byte: that is no waiting for a body.
+        let is_awaited = into.remaining() > 1 && self.clock.as_ref().is_none_or(|clock| clock.has_body);
         let read = match self.body_left {
             Some(left) => {
                 // No more than the body: what follows it stays in the socket until the edge asks for it.
@@ -213,9 +204,10 @@ impl AsyncRead for Conn {
             }
             None => Pin::new(self.socket()).poll_read(cx, into),
         };
+        let read = if is_awaited { self.tell(read, |()| into.filled().len() - before, cx) } else { read };
         if let Some(clock) = &mut self.clock {
             if into.filled().len() > before {
-                clock.last = Instant::now();
+                clock.wind();
             } else if read.is_pending()
                 && let Poll::Ready(error) = clock.poll(cx)
             {
@@ -229,7 +221,7 @@ impl AsyncRead for Conn {
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(clock) = &mut self.clock {
-            clock.last = Instant::now();
+            clock.wind();
         }
         if self.written.len() + data.len() <= GATHER_LIMIT {
             self.written.extend_from_slice(data);
@@ -239,7 +231,8 @@ impl AsyncWrite for Conn {
         while !this.written.is_empty() {
             let pieces = [io::IoSlice::new(&this.written), io::IoSlice::new(data)];
             let socket = this.socket.as_mut().expect("only drop takes the socket");
-            let sent = ready!(Pin::new(socket).poll_write_vectored(cx, &pieces))?;
+            let sent = Pin::new(socket).poll_write_vectored(cx, &pieces);
+            let sent = ready!(this.tell(sent, |sent| *sent, cx))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -249,7 +242,8 @@ impl AsyncWrite for Conn {
                 return Poll::Ready(Ok(sent - of_gathered));
             }
         }
-        Pin::new(this.socket()).poll_write(cx, data)
+        let sent = Pin::new(this.socket()).poll_write(cx, data);
+        this.tell(sent, |sent| *sent, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

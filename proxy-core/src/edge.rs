@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     Listener,
+    admission::{Guest, Place},
     conn::{Conn, Watch},
     connect::{self, Tunnel},
     flight::{Flight, Line, Origin, Reuse},
@@ -39,6 +40,7 @@ pub(crate) struct Edge {
     connection: Arc<Connection>,
     /// The port that the listener is bound to.
     port: u16,
+    guest: Option<Arc<Guest>>,
     /// Pingora wants to be told about shutdowns; ours are told to the edge.
     never: watch::Receiver<bool>,
 }
@@ -77,15 +79,17 @@ impl Edge {
         listener: Arc<Listener>,
         connection: Arc<Connection>,
         port: u16,
+        guest: Option<Arc<Guest>>,
     ) -> Self {
         let (_, never) = watch::channel(false);
-        Self { shard, proxy, listener, connection, port, never }
+        Self { shard, proxy, listener, connection, port, guest, never }
     }
 
-    /// Serves the connection to its end, or until it has become a tunnel.
-    pub(crate) async fn serve(self, stream: TcpStream) -> Option<Tunnel> {
+    /// Serves the connection to its end, or until it has become a tunnel, which keeps its place.
+    pub(crate) async fn serve(self, stream: TcpStream) -> Option<(Tunnel, Place)> {
         let (client, local): (SocketAddr, SocketAddr) = (self.connection.client, self.connection.local);
         let mut conn = Box::new(Conn::new(stream, client, local));
+        conn.set_guest(self.guest.clone());
         let mut bytes = BytesMut::new();
         let mut wait = Wait::First;
         if self.turns_away(&mut conn).await {
@@ -94,12 +98,17 @@ impl Edge {
         loop {
             let arrival = self.arrival(&mut conn, &mut bytes, wait).await;
             // What is decided about this request is decided by the configuration of now, to its end.
-            let generation = self.shard.generation();
-            let served = match arrival {
+            let mut generation = self.shard.generation();
+            let (served, place) = match arrival {
                 Arrival::Head(length) => {
                     let head = bytes.split_to(length);
                     match Head::parse(&head, &generation.limits) {
-                        Ok(parsed) => self.request(generation, conn, parsed, head, std::mem::take(&mut bytes)).await,
+                        Ok(parsed) => {
+                            let place = self.shard.admission.enter(self.guest.as_ref()).await;
+                            generation = self.shard.generation();
+                            let after = std::mem::take(&mut bytes);
+                            (self.request(generation, conn, parsed, head, after).await, place)
+                        }
                         Err(refusal) => {
                             self.refuse(&generation, &mut conn, refusal).await;
                             return None;
@@ -114,10 +123,14 @@ impl Edge {
             };
             let mut back = match served? {
                 Served::Again(back) => back,
-                Served::Tunnel(tunnel) => return Some(tunnel),
+                Served::Tunnel(tunnel) => {
+                    self.guest.iter().for_each(|guest| guest.becomes_tunnel());
+                    return Some((tunnel, place));
+                }
             };
+            drop(place);
             bytes = back.take_stash();
-            back.set_watch(None);
+            back.set_watch(None, false);
             conn = back;
             wait = Wait::Next;
         }
@@ -265,7 +278,7 @@ impl Edge {
                 bytes.unsplit(after);
             }
         }
-        conn.set_watch(flight.watch.clone());
+        conn.set_watch(flight.watch.clone(), head.body != Framing::None);
         let mut session = ServerSession::new_http1(conn);
         session.set_pipelined_prefix(bytes);
         let handover = RefCell::new(Some(flight));

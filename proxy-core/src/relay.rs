@@ -252,7 +252,7 @@ impl ProxyHttp for Relay {
         if upgraded {
             session.set_read_timeout(None);
             if let (Some(watch), Some(attempts)) = (&flight.watch, &flight.attempts) {
-                watch.allow(attempts.peer().settings().timeouts.upgraded_idle);
+                watch.switch(attempts.peer().settings().timeouts.upgraded_idle);
             }
         } else if let Some(watch) = &flight.watch {
             watch.allow(None);

@@ -8,6 +8,7 @@ use pingora::{
     server::configuration::ServerConf,
 };
 use plugin_api::Connection;
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc, watch},
@@ -16,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Admission, Permit},
+    admission::{Admission, Seat},
     edge::Edge,
     generation::Generation,
     listener,
@@ -32,7 +33,7 @@ pub(crate) struct Shard {
     generation: ArcSwap<Generation>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) resolver: Resolver,
-    admission: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
     phase: watch::Receiver<Phase>,
     idle: Notify,
 }
@@ -166,12 +167,9 @@ async fn accept(shard: Arc<Shard>, proxy: Arc<HttpProxy<Relay>>, slot: Arc<Slot>
         };
         match accepted {
             Ok((stream, client)) => {
-                let permit = match shard.admission.try_enter() {
-                    Some(permit) => permit,
-                    // The others wait in the kernel's queue; this one waits here.
-                    None => shard.admission.enter().await,
-                };
-                admit(&shard, &proxy, &slot, stream, client, permit);
+                // Without a seat for it, it waits here, and the others wait in the kernel's queue.
+                let seat = shard.admission.seat(client.ip()).await;
+                admit(&shard, &proxy, &slot, stream, client, seat);
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -194,7 +192,7 @@ fn admit(
     slot: &Arc<Slot>,
     stream: TcpStream,
     client: SocketAddr,
-    permit: Permit,
+    seat: Option<Seat>,
 ) {
     // Without Nagle's algorithm: pieces are gathered before they are written.
     let _ = stream.set_nodelay(true);
@@ -206,13 +204,20 @@ fn admit(
     }
     narrative::connected(&stream, client);
     shard.metrics.count(Metric::Accepted);
-    let open = Open { shard: Arc::clone(shard), _permit: permit };
-    let edge = Edge::new(Arc::clone(shard), Arc::clone(proxy), listener, Arc::new(connection), slot.address.port());
+    let guest = seat.as_ref().map(|seat| Arc::clone(seat.guest()));
+    if guest.is_some() {
+        // Otherwise a large buffer hides for minutes whether a client reads; a smaller one would slow down those that do.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+    }
+    let open = Open { shard: Arc::clone(shard), _seat: seat };
+    let (shard, proxy, port) = (Arc::clone(shard), Arc::clone(proxy), slot.address.port());
+    let edge = Edge::new(shard, proxy, listener, Arc::new(connection), port, guest);
     tokio::spawn(async move {
         // Apart, so that what a tunnel does not need is given back when it opens.
         let tunnel = Box::pin(edge.serve(stream)).await;
-        if let Some(tunnel) = tunnel {
+        if let Some((tunnel, place)) = tunnel {
             tunnel.carry().await;
+            drop(place);
         }
         drop(open);
     });
@@ -221,7 +226,7 @@ fn admit(
 /// Counts a connection as open until it is dropped.
 struct Open {
     shard: Arc<Shard>,
-    _permit: Permit,
+    _seat: Option<Seat>,
 }
 
 impl Drop for Open {
@@ -238,4 +243,6 @@ fn pingora_conf() -> ServerConf {
 
 /// Unused upstream connections that a shard keeps.
 const UPSTREAM_POOL: usize = 1024;
+/// Bytes that wait in a client's socket to be sent, where it matters whether the client reads.
+const UNSENT: u32 = 128 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

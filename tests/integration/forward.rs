@@ -298,9 +298,14 @@ fn who_comes_when_all_places_are_taken_waits() {
     let config = config("").replace("[server]\n", "[server]\nmax_clients = 2\n");
     let lockgate = Lockgate::run(LOCKGATE, &config).unwrap();
     let request = get(&format!("http://{}/", origin.address()));
+    // Connections without a request take no place.
+    let mut idle: Vec<_> = (0..10).map(|_| open(&lockgate)).collect();
+    for client in &mut idle {
+        assert_eq!(client.exchange(&request).unwrap().status, 200);
+    }
     let mut inside: Vec<_> = (0..2).map(|_| open(&lockgate)).collect();
     for client in &mut inside {
-        assert_eq!(client.exchange(&request).unwrap().status, 200);
+        page_through_tunnel(client, origin.address());
     }
     let mut waiting = open(&lockgate);
     waiting.send(&request).unwrap();

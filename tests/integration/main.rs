@@ -23,5 +23,6 @@ mod process;
 mod proxy;
 mod reload;
 mod reverse;
+mod slow;
 mod support;
 mod tinyproxy_conf;

@@ -41,6 +41,7 @@ pub const TEST: &[Need] = &[
     ("python3", "python3-minimal"),
     ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
+    ("slowhttptest", "slowhttptest"),
     ("squid", "squid"),
     ("strace", "strace"),
     ("systemd-analyze", "systemd"),

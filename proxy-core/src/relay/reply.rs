@@ -84,7 +84,7 @@ pub(super) fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer
             Ending::Upstream,
             page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."),
         ),
-        (ErrorSource::Downstream, ReadTimedout) => {
+        (ErrorSource::Downstream, etype) if *etype == ReadTimedout || (*etype == ReadError && is_timeout(error)) => {
             (Ending::Client, page(StatusCode::REQUEST_TIMEOUT, "The rest of the request did not arrive in time."))
         }
         (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => (Ending::Client, None),

@@ -1,0 +1,155 @@
+//! One connection, as the admission sees it.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// A connection that has a seat.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    origin: IpAddr,
+    standing: Mutex<Standing>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    doing: Doing,
+    sent_away: bool,
+    /// The task that waits for the client.
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Doing {
+    /// Sending a head, or nothing, since then.
+    Asking(Instant),
+    /// Waiting for a place.
+    Queueing,
+    /// Being served.
+    Served(Pace),
+    /// A tunnel, or another protocol: its silence is nobody's business.
+    Tunnel,
+}
+
+/// How long the client has made us wait, and how much of that it may.
+#[derive(Debug)]
+struct Pace {
+    since: Option<Instant>,
+    credit: Duration,
+}
+
+impl Guest {
+    pub(super) fn new(client: IpAddr) -> Self {
+        let origin = match client.to_canonical() {
+            // Whoever has one address of a /64 has all of them (RFC 6177).
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+            address @ IpAddr::V4(_) => address,
+        };
+        let standing = Standing { doing: Doing::Asking(Instant::now()), sent_away: false, waker: None };
+        Self { origin, standing: Mutex::new(standing) }
+    }
+
+    /// Where it comes from: its address, or its network.
+    pub(super) fn origin(&self) -> IpAddr {
+        self.origin
+    }
+
+    /// There is nothing to read from the client, or it takes nothing: we wait for it.
+    pub(crate) fn waits(&self, cx: &Context<'_>) {
+        let mut standing = self.standing();
+        if let Doing::Served(pace) = &mut standing.doing {
+            pace.since.get_or_insert_with(Instant::now);
+        }
+        match &mut standing.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    /// So many bytes have come from the client, or gone to it.
+    pub(crate) fn moves(&self, bytes: usize) {
+        if let Doing::Served(pace) = &mut self.standing().doing {
+            pace.moves(bytes, Instant::now());
+        }
+    }
+
+    /// Whether it has to go.
+    pub(crate) fn is_sent_away(&self) -> bool {
+        self.standing().sent_away
+    }
+
+    /// From now on it may be silent.
+    pub(crate) fn becomes_tunnel(&self) {
+        self.standing().doing = Doing::Tunnel;
+    }
+
+    pub(super) fn queues(&self) {
+        self.standing().doing = Doing::Queueing;
+    }
+
+    pub(super) fn is_served(&self) {
+        let mut standing = self.standing();
+        standing.doing = Doing::Served(Pace { since: None, credit: GRACE });
+        // Its request came before it could go.
+        standing.sent_away = false;
+    }
+
+    /// Its request has ended. Whether that was because it was sent away.
+    pub(super) fn leaves(&self) -> bool {
+        let mut standing = self.standing();
+        standing.doing = Doing::Asking(Instant::now());
+        standing.sent_away
+    }
+
+    /// Since when it has not sent a whole head, unless it goes already.
+    pub(super) fn asks_since(&self) -> Option<Instant> {
+        match *self.standing() {
+            Standing { doing: Doing::Asking(since), sent_away: false, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// By how much it keeps us waiting for too long, unless it goes already.
+    pub(super) fn overdue(&self, now: Instant) -> Option<Duration> {
+        match &*self.standing() {
+            Standing { doing: Doing::Served(pace), sent_away: false, .. } => pace.overdue(now),
+            _ => None,
+        }
+    }
+
+    pub(super) fn send_away(&self) {
+        let mut standing = self.standing();
+        standing.sent_away = true;
+        if let Some(waker) = standing.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pace {
+    /// What was waited is used up, and what has come buys time anew.
+    fn moves(&mut self, bytes: usize, now: Instant) {
+        let waited = self.since.take().map_or(Duration::ZERO, |since| now.duration_since(since));
+        let bought = Duration::from_secs(1).saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX)) / RATE;
+        self.credit = self.credit.saturating_sub(waited).saturating_add(bought).min(GRACE);
+    }
+
+    fn overdue(&self, now: Instant) -> Option<Duration> {
+        let waited = now.duration_since(self.since?);
+        waited.checked_sub(self.credit).filter(|by| !by.is_zero())
+    }
+}
+
+/// Nobody is late who keeps us waiting for no longer than this.
+const GRACE: Duration = Duration::from_millis(500);
+/// Bytes for which a client has a second.
+const RATE: u32 = 1024;
