@@ -26,6 +26,8 @@ fn the_pid_file_belongs_to_root() {
     let path = directory.path().join("proxy.pid");
     let lines = format!("User nobody\nGroup nogroup\nPidFile \"{}\"", path.display());
     let proxy = Proxy::start(&lines);
+    // The port is open before the file is there.
+    poll(DEADLINE, || fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))).expect("a PID file");
     let about = fs::symlink_metadata(&path).unwrap();
     assert!(about.is_file() && about.uid() == 0 && about.permissions().mode() & 0o022 == 0, "{about:?}");
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", proxy.process.id()));
