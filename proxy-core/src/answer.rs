@@ -1,7 +1,7 @@
 //! The bytes of answers that the proxy itself makes.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use plugin_api::{
     Connection, Content, Page, Rendered, Request, Response, ResponseHead,
     chain::{Broken, Run},
@@ -56,16 +56,16 @@ impl Answer {
         out.extend_from_slice(self.phrase().as_bytes());
         out.extend_from_slice(b"\r\n");
         for (name, value) in &self.headers {
-            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(spelled(name).as_bytes());
             out.extend_from_slice(b": ");
             out.extend_from_slice(value.as_bytes());
             out.extend_from_slice(b"\r\n");
         }
-        out.extend_from_slice(format!("content-length: {}\r\n", self.body.len()).as_bytes());
+        out.extend_from_slice(format!("Content-Length: {}\r\n", self.body.len()).as_bytes());
         out.extend_from_slice(if keep_alive {
-            b"connection: keep-alive\r\n\r\n"
+            b"Connection: keep-alive\r\n\r\n"
         } else {
-            b"connection: close\r\n\r\n"
+            b"Connection: close\r\n\r\n"
         });
         if with_body {
             out.extend_from_slice(&self.body);
@@ -114,17 +114,34 @@ impl ResponseHead for Answer {
         &self.headers
     }
 
-    fn set(&mut self, name: header::HeaderName, value: HeaderValue) {
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.headers.insert(name, value);
     }
 
-    fn append(&mut self, name: header::HeaderName, value: HeaderValue) {
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
         self.headers.append(name, value);
     }
 
-    fn remove(&mut self, name: &header::HeaderName) {
+    fn remove(&mut self, name: &HeaderName) {
         self.headers.remove(name);
     }
+}
+
+/// A name as people write it: in HTTP/1 its case means nothing, but there are readers to whom it does.
+pub(crate) fn spelled(name: &HeaderName) -> String {
+    match *name {
+        header::ETAG => return "ETag".to_owned(),
+        header::TE => return "TE".to_owned(),
+        header::WWW_AUTHENTICATE => return "WWW-Authenticate".to_owned(),
+        _ => {}
+    }
+    let mut starts = true;
+    let letter = |letter: char| {
+        let shown = if starts { letter.to_ascii_uppercase() } else { letter };
+        starts = letter == '-';
+        shown
+    };
+    name.as_str().chars().map(letter).collect()
 }
 
 fn render(status: StatusCode, reason: &str) -> String {
@@ -170,8 +187,9 @@ mod tests {
         assert!(wire.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{wire}");
         assert!(wire.contains("&lt;script&gt;") && !wire.contains("<script>"));
         let (head, body) = wire.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
-        assert!(head.ends_with("connection: close"));
-        assert!(page.to_wire(true, false).ends_with(b"connection: keep-alive\r\n\r\n"), "HEAD gets no body");
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+        assert!(head.ends_with("Connection: close"));
+        assert!(head.contains("\r\nContent-Type: text/html\r\n"));
+        assert!(page.to_wire(true, false).ends_with(b"Connection: keep-alive\r\n\r\n"), "HEAD gets no body");
     }
 }

@@ -85,17 +85,19 @@ impl Default for ClientTimeouts {
     }
 }
 
-/// How large a request head may be. More than 256 header fields are always refused.
+/// How large a request head may be, and how it may be written. More than 256 header fields are always refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes of the whole head.
     pub head: usize,
     /// Bytes of the request target.
     pub target: usize,
+    /// Whether lines may end without CR (RFC 9112 §2.2 lets a recipient choose).
+    pub bare_lf: bool,
 }
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self { head: 64 * 1024, target: 16 * 1024 }
+        Self { head: 64 * 1024, target: 16 * 1024, bare_lf: false }
     }
 }

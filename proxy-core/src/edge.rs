@@ -25,7 +25,7 @@ use crate::{
     connect::{self, Tunnel},
     flight::{Flight, Line, Origin, Reuse},
     generation::Generation,
-    head::{Framing, Head, Refusal, Scanner},
+    head::{Framing, Head, Refusal, Scanner, settle},
     narrative,
     relay::{HANDOVER, Relay},
     route::{self, Facts},
@@ -101,7 +101,8 @@ impl Edge {
             let mut generation = self.shard.generation();
             let (served, place) = match arrival {
                 Arrival::Head(length) => {
-                    let head = bytes.split_to(length);
+                    let mut head = bytes.split_to(length);
+                    settle(&mut head, &generation.limits);
                     match Head::parse(&head, &generation.limits) {
                         Ok(parsed) => {
                             let place = self.shard.admission.enter(self.guest.as_ref()).await;
@@ -110,6 +111,7 @@ impl Edge {
                             (self.request(generation, conn, parsed, head, after).await, place)
                         }
                         Err(refusal) => {
+                            narrative::requested(conn.id(), &head);
                             self.refuse(&generation, &mut conn, refusal).await;
                             return None;
                         }
@@ -117,6 +119,7 @@ impl Edge {
                 }
                 Arrival::End => return None,
                 Arrival::Refused(refusal) => {
+                    narrative::requested(conn.id(), &bytes);
                     self.refuse(&generation, &mut conn, refusal).await;
                     return None;
                 }
@@ -171,6 +174,8 @@ impl Edge {
                 bytes.reserve(READ_SIZE);
                 match conn.read_buf(bytes).await {
                     Ok(read) if read > 0 => {}
+                    // Who has asked for something and says no more may still be listening.
+                    Ok(_) if scanner.has_begun() => return Arrival::Refused(INCOMPLETE),
                     _ => return Arrival::End,
                 }
             }
@@ -307,8 +312,10 @@ fn line(generation: &Generation, head: &Head, bytes: &[u8]) -> Line {
     }
 }
 
-const TOO_SLOW: Refusal =
+pub(crate) const TOO_SLOW: Refusal =
     Refusal { status: StatusCode::REQUEST_TIMEOUT, reason: "The request head did not arrive in time." };
+pub(crate) const INCOMPLETE: Refusal =
+    Refusal { status: StatusCode::BAD_REQUEST, reason: "The request head ended in the middle." };
 const READ_SIZE: usize = 4096;
 /// Whoever has connected just before a drain began has its first request on the way: a round trip, or two with a loss.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@
 //! ([RFC 9112 §11.2](https://www.rfc-editor.org/rfc/rfc9112#section-11.2)).
 
 mod host;
+mod scanner;
 
 use std::{mem::MaybeUninit, ops::Range};
 
@@ -11,6 +12,7 @@ use http::{Method, StatusCode, Version};
 use plugin_api::{Form, Scheme};
 
 use self::host::Authority;
+pub(crate) use self::scanner::{Scanner, settle};
 use crate::HeadLimits;
 
 /// A request head that can be understood in one way only. Ranges are within the bytes that it was parsed from.
@@ -57,62 +59,6 @@ pub(crate) struct Refusal {
     pub(crate) reason: &'static str,
 }
 
-/// Looks for the end of a head in bytes that arrive piece by piece; every byte is looked at once.
-#[derive(Debug, Default)]
-pub(crate) struct Scanner {
-    line: usize,
-    scanned: usize,
-    lines: usize,
-}
-
-impl Scanner {
-    /// The length of the head in `bytes`, once it is complete. `bytes` starts where it did at the last call.
-    pub(crate) fn find_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
-        while let Some(offset) = memchr::memchr(b'\n', &bytes[self.scanned..]) {
-            let newline = self.scanned + offset;
-            if newline == 0 || bytes[newline - 1] != b'\r' {
-                return Err(bad("A line of the request does not end in CR LF."));
-            }
-            let is_empty = newline == self.line + 1;
-            self.scanned = newline + 1;
-            if !is_empty && self.lines == 0 {
-                first_line(&bytes[self.line..newline], limits)?;
-            }
-            self.lines += usize::from(!is_empty);
-            self.line = newline + 1;
-            if newline > limits.head {
-                return Err(TOO_LARGE);
-            }
-            if is_empty && self.lines > 0 {
-                return Ok(Some(self.scanned));
-            }
-            if is_empty && self.scanned > LEADING_BLANKS {
-                return Err(bad("The request starts with empty lines."));
-            }
-        }
-        self.scanned = bytes.len();
-        if self.lines == 0 {
-            first_line(&bytes[self.line..], limits)?;
-        }
-        if bytes.len() > limits.head { Err(TOO_LARGE) } else { Ok(None) }
-    }
-}
-
-/// Something that is not HTTP at all must not be waited for; nor need the line be complete to see it.
-fn first_line(line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
-    if line.len() > limits.target + 32 {
-        return Err(TARGET_TOO_LONG);
-    }
-    let method = &line[..line.len().min(LONGEST_METHOD)];
-    let method = method.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~\r".contains(byte);
-    let has_no_target = line.ends_with(b"\r") && line.len() > 1 && !line.contains(&b' ');
-    if has_no_target || method.len() == LONGEST_METHOD || !method.iter().all(is_token) {
-        return Err(bad("This is not an HTTP request."));
-    }
-    Ok(())
-}
-
 impl Head {
     /// Parses a complete head, as found by [`Scanner::find_end`].
     pub(crate) fn parse(bytes: &[u8], limits: &HeadLimits) -> Result<Self, Refusal> {
@@ -141,7 +87,7 @@ impl Head {
             (None, None) if version == Version::HTTP_11 => return Err(bad("An HTTP/1.1 request needs a Host field.")),
             (None, None) => None,
         };
-        if let (Some(_), Some(host)) = (&parts.authority, fields.host) {
+        if let (Some(_), Some(host)) = (&parts.authority, fields.host.filter(|host| !host.is_empty())) {
             // It will be replaced, but one that cannot be read is refused all the same.
             Authority::parse(host)?;
         }
@@ -384,9 +330,6 @@ const TARGET_TOO_LONG: Refusal =
 const MOST_HEADERS: usize = 256;
 /// Bytes that may stand anywhere in path and query (RFC 3986 §3.3, §3.4); the rare others are asked about one by one.
 const ORDINARY: [bool; 256] = set(b"/-._~?=&%+,:;@!$'()*");
-const LONGEST_METHOD: usize = 32;
-/// Empty lines before a request line are ignored (RFC 9112 §2.2), but not for ever.
-const LEADING_BLANKS: usize = 8;
 
 #[cfg(test)]
 mod tests;

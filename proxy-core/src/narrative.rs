@@ -18,7 +18,7 @@ pub(crate) fn connected(client_socket: &impl AsRawFd, client: SocketAddr) {
 /// It has sent a request head.
 pub(crate) fn requested(fd: i32, head: &[u8]) {
     if tracing::enabled!(target: "lockgate::narrative::connect", tracing::Level::INFO) {
-        let line = head.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default();
+        let line = head.split(|byte| b"\r\n".contains(byte)).find(|line| !line.is_empty()).unwrap_or_default();
         let line = line.escape_ascii();
         tracing::info!(target: "lockgate::narrative::connect", "Request (file descriptor {fd}): {line}");
     }

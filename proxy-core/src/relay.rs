@@ -239,6 +239,9 @@ impl ProxyHttp for Relay {
         if head.status.is_informational() && !upgraded {
             return Ok(());
         }
+        if !upgraded {
+            heads::receive(head);
+        }
         if flight.line.version < Version::HTTP_11 {
             // A 1.0 client knows no chunks: without length and coding, the end of the connection ends the body.
             head.remove_header(&header::TRANSFER_ENCODING);

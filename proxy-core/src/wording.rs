@@ -2,7 +2,12 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{answer::Answer, head::Refusal, upstream::Failure};
+use crate::{
+    answer::Answer,
+    edge::{INCOMPLETE, TOO_SLOW},
+    head::Refusal,
+    upstream::Failure,
+};
 
 /// Whose words the answers of the proxy itself have: status line, sentence, and how it signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,8 +25,9 @@ impl Wording {
         let Refusal { status, reason } = refusal;
         match self {
             Self::Plain => Answer::page(status, reason),
+            Self::Tinyproxy if refusal == INCOMPLETE => Answer::page(status, HEAD_NOT_THERE),
             // A client that was too slow hears nothing at all from tinyproxy, and is told so here.
-            Self::Tinyproxy if status == StatusCode::REQUEST_TIMEOUT => Answer::page(status, HEAD_NOT_THERE),
+            Self::Tinyproxy if refusal == TOO_SLOW => Answer::page(status, HEAD_NOT_THERE),
             Self::Tinyproxy if TOO_LARGE.contains(&status) => Answer::page(StatusCode::BAD_REQUEST, HEAD_NOT_THERE),
             Self::Tinyproxy => Answer::page(StatusCode::BAD_REQUEST, "Request has an invalid format"),
         }
@@ -46,6 +52,17 @@ impl Wording {
                 Answer::page(status, reason).with_phrase("Unable to connect")
             }
             (Self::Tinyproxy, _) => page,
+        }
+    }
+
+    /// The page for a server that sent no head that can be understood.
+    pub(crate) fn nonsense(self) -> Answer {
+        match self {
+            Self::Plain => Answer::page(StatusCode::BAD_GATEWAY, "The server behind this proxy did not speak HTTP."),
+            Self::Tinyproxy => {
+                let reason = "Tinyproxy was unable to retrieve and process headers from the remote web server.";
+                Answer::page(StatusCode::SERVICE_UNAVAILABLE, reason).with_phrase("Could not retrieve all the headers")
+            }
         }
     }
 

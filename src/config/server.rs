@@ -58,6 +58,8 @@ struct Raw {
     /// Whose words answers of the proxy itself have. `"tinyproxy"` for status phrases and sentences like tinyproxy's, signed with
     /// its name in `Server` and `Proxy-agent`.
     wording: Option<RawWording>,
+    /// Whether lines of a request head may end without CR, as some scripts write them.
+    bare_lf: Option<bool>,
     /// The user, name or number, to run as once listeners and logs are open; for a start as root.
     user: Option<Account>,
     /// The group to run as; the user's own when absent.
@@ -121,7 +123,7 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
             read: or(raw.read_timeout, defaults.read),
             write: or(raw.write_timeout, defaults.write),
         },
-        limits: HeadLimits { head: head_limit.unwrap_or(limits.head), ..limits },
+        limits: HeadLimits { head: head_limit.unwrap_or(limits.head), bare_lf: raw.bare_lf.unwrap_or(false), ..limits },
         wording: match raw.wording {
             None | Some(RawWording::Plain) => Wording::Plain,
             Some(RawWording::Tinyproxy) => Wording::Tinyproxy,

@@ -43,6 +43,7 @@ fn warnings(text: &str) -> Vec<String> {
 fn a_port_alone_is_tinyproxy_with_its_defaults() {
     let expected = r#"[server]
 wording = "tinyproxy"
+bare_lf = true
 max_clients = 100
 head_timeout = "10m"
 keep_alive_timeout = "10m"

@@ -48,6 +48,7 @@ fn server(conf: &Conf, port: &At<u16>, surroundings: &Surroundings, warnings: &m
         document.entry("pid_file", surroundings.mode.path(&path.value), &path.span);
     }
     document.entry("wording", "tinyproxy", &port.span);
+    document.entry("bare_lf", true, &port.span);
     if surroundings.mode == Mode::Daemon {
         document.entry("daemon", true, &port.span);
     }

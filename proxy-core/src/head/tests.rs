@@ -115,11 +115,60 @@ const REFUSED: &[(&[u8], u16)] = &[
     (b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     (b"CONNECT a:0 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     (b"CONNECT a:65536 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    (b"\r\n\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n", 400),
 ];
 
 #[test]
+fn lines_may_end_without_cr_where_that_is_wanted() {
+    let limits = HeadLimits { bare_lf: true, ..HeadLimits::default() };
+    for text in [
+        "GET / HTTP/1.1\nHost: a\nX: y\n\nrest",
+        "\n\r\nGET / HTTP/1.1\r\nHost: a\nX: y\n\r\nrest",
+        "GET / HTTP/1.1\nHost: a\r\nX: y\r\n\nrest",
+    ] {
+        let bytes = text.as_bytes();
+        let mut scanner = Scanner::default();
+        let length = (1..=bytes.len()).find_map(|end| scanner.find_end(&bytes[..end], &limits).unwrap()).unwrap();
+        assert_eq!(&text[length..], "rest");
+        let start = bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let mut head = bytes::BytesMut::from(&bytes[start..length]);
+        settle(&mut head, &limits);
+        assert_eq!(head, "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n");
+        assert!(Head::parse(&head, &limits).is_ok());
+    }
+    assert_eq!(Scanner::default().find_end(b"x\n", &limits).unwrap_err().status, 400);
+    assert_eq!(Scanner::default().find_end(b"GET / HTTP/1.1\nX: y\n", &limits), Ok(None));
+}
+
+#[test]
+fn a_later_version_of_http_1_is_the_one_that_we_know() {
+    for (text, expected) in [
+        ("GET / HTTP/1.2\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"),
+        ("GET / HTTP/1.9\r\n\r\n", "GET / HTTP/1.1\r\n\r\n"),
+        ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"),
+        ("GET / HTTP/2.0\r\n\r\n", "GET / HTTP/2.0\r\n\r\n"),
+        ("GET /HTTP/1.2\r\n\r\n", "GET /HTTP/1.2\r\n\r\n"),
+        ("\r\n", "\r\n"),
+    ] {
+        let mut head = bytes::BytesMut::from(text);
+        settle(&mut head, &HeadLimits::default());
+        assert_eq!(head, expected);
+    }
+}
+
+#[test]
+fn the_host_of_a_url_needs_no_field() {
+    let text = "GET http://a.example/ HTTP/1.1\r\nHost:\r\n\r\n";
+    let head = accepted(text);
+    assert_eq!(head.host.as_deref(), Some("a.example"));
+    let rewritten = head.rewritten(text.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(rewritten).unwrap(), "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+}
+
+#[test]
 fn sizes_are_bounded() {
+    let blanks = format!("{}GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n".repeat(70));
+    assert_eq!(parse(blanks.as_bytes()).unwrap_err().status, 400);
+    accepted(&blanks[20..]);
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(256));
     assert_eq!(parse(many.as_bytes()).unwrap_err().status, 431);
     let most = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(255));

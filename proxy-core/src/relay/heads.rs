@@ -1,10 +1,10 @@
 //! Pingora's heads, as plugins see them.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use plugin_api::{RequestHead, ResponseHead};
 
-use crate::{dial::basic, upstream::Attempts};
+use crate::{answer::spelled, dial::basic, upstream::Attempts};
 
 /// The head that goes to the upstream server.
 pub(super) struct Outgoing<'a>(pub(super) &'a mut RequestHeader);
@@ -31,6 +31,37 @@ pub(super) fn for_parent(head: &mut Outgoing<'_>, attempts: &Attempts) {
     }
 }
 
+/// Takes what was between the server and us out of its answer (RFC 9110 §7.6.1), and says in whose version it is passed on.
+pub(super) fn receive(head: &mut ResponseHeader) {
+    let listed = |value: &HeaderValue| -> Vec<HeaderName> {
+        let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        // What frames the message is never an option of the connection, whatever a server says.
+        names
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
+            .filter(|name| ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name))
+            .collect()
+    };
+    let named: Vec<_> = head.headers.get_all(header::CONNECTION).iter().flat_map(listed).collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        head.remove_header(name);
+    }
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
+        // Pingora refuses those that differ; the same twice must not be passed on (RFC 9110 §8.6).
+        head.insert_header(header::CONTENT_LENGTH, first).expect(TYPED);
+    }
+    head.set_version(Version::HTTP_11);
+}
+
+/// Fields that are for the next hop only.
+const HOP_BY_HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+];
+
 impl RequestHead for Outgoing<'_> {
     fn target(&self) -> &[u8] {
         self.0.raw_path()
@@ -47,11 +78,11 @@ impl RequestHead for Outgoing<'_> {
     }
 
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.insert_header(name, value).expect(TYPED);
+        self.0.insert_header(spelled(&name), value).expect(TYPED);
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.append_header(name, value).expect(TYPED);
+        self.0.append_header(spelled(&name), value).expect(TYPED);
     }
 
     fn remove(&mut self, name: &HeaderName) {
@@ -76,11 +107,11 @@ impl ResponseHead for Incoming<'_> {
     }
 
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.insert_header(name, value).expect(TYPED);
+        self.0.insert_header(spelled(&name), value).expect(TYPED);
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.append_header(name, value).expect(TYPED);
+        self.0.append_header(spelled(&name), value).expect(TYPED);
     }
 
     fn remove(&mut self, name: &HeaderName) {

@@ -6,7 +6,7 @@ use plugin_api::Ending;
 
 use super::view;
 use crate::{
-    answer::Answer,
+    answer::{Answer, spelled},
     flight::{Flight, Reply},
 };
 
@@ -45,10 +45,10 @@ pub(super) async fn reply(session: &mut Session, flight: &mut Flight) -> pingora
 pub(super) async fn write(session: &mut Session, answer: Answer) -> pingora::Result<u64> {
     let bodiless = matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let silent = bodiless || session.req_header().method == http::Method::HEAD;
-    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 3))?;
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 3))?;
     head.set_reason_phrase(answer.phrase)?;
     for (name, value) in &answer.headers {
-        head.append_header(name, value)?;
+        head.append_header(spelled(name), value)?;
     }
     if !bodiless {
         head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
@@ -67,18 +67,21 @@ pub(super) async fn write(session: &mut Session, answer: Answer) -> pingora::Res
 /// Whose fault an error of pingora's is, and what the client is told.
 pub(super) fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer>) {
     use ErrorType::{
-        ConnectTimedout, ConnectionClosed, ReadError, ReadTimedout, TLSHandshakeTimedout, WriteError, WriteTimedout,
+        ConnectTimedout, ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout, TLSHandshakeTimedout,
+        WriteError, WriteTimedout,
     };
     let page = |status, reason| Some(Answer::page(status, reason));
+    let wording = flight.origin.generation.wording;
     match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, InvalidHTTPHeader) => (Ending::Upstream, Some(wording.nonsense())),
+        (ErrorSource::Upstream, ConnectionClosed) if has_begun(error) => (Ending::Upstream, Some(wording.nonsense())),
         (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => (
             Ending::Upstream,
             page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."),
         ),
-        (ErrorSource::Upstream, _) => (
-            Ending::Upstream,
-            page(StatusCode::BAD_GATEWAY, "The server behind this proxy closed the connection or did not speak HTTP."),
-        ),
+        (ErrorSource::Upstream, _) => {
+            (Ending::Upstream, page(StatusCode::BAD_GATEWAY, "The server behind this proxy closed the connection."))
+        }
         // The clock of an upgrade request runs on the client's connection, but it waits for the upstream server.
         (ErrorSource::Downstream, ReadError) if flight.watch.is_some() && is_timeout(error) => (
             Ending::Upstream,
@@ -91,6 +94,12 @@ pub(super) fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer
         (ErrorSource::Downstream, _) => (Ending::Client, page(StatusCode::BAD_REQUEST, "The request is malformed.")),
         _ => (Ending::Proxy, page(StatusCode::INTERNAL_SERVER_ERROR, "The proxy failed.")),
     }
+}
+
+/// Whether a server closed its connection in the middle of a head. Only the text of the error tells.
+fn has_begun(error: &Error) -> bool {
+    let text = error.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
+    text.starts_with("while reading response headers") && !text.ends_with("already read: 0")
 }
 
 fn is_timeout(error: &Error) -> bool {
