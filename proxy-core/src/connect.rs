@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     answer::Answer,
     conn::Conn,
-    dial::{DialError, Dialled, dial},
+    dial::{DialError, Dialled, Stream, dial},
     flight::{Flight, Line, Reply},
     metrics::Metric,
     narrative,
@@ -108,8 +108,9 @@ async fn open(
     if flight.origin.generation.log.is_some() {
         flight.progress.upstream = Some(to.to_string().into());
     }
-    narrative::established(flight.line.host.as_deref().unwrap_or_default(), stream.as_raw_fd());
-    flight.progress.server = Some(stream.as_raw_fd());
+    let descriptor = stream.socket().as_raw_fd();
+    narrative::established(flight.line.host.as_deref().unwrap_or_default(), descriptor);
+    flight.progress.server = Some(descriptor);
     let minor = if flight.line.version == Version::HTTP_10 { 0 } else { 1 };
     let agent = flight.origin.generation.wording.agent();
     let accepted = format!("HTTP/1.{minor} 200 Connection established\r\nProxy-agent: {agent}\r\n\r\n");
@@ -121,7 +122,7 @@ async fn open(
         flight.progress.ending = Ending::Client;
         return None;
     }
-    if !after.is_empty() && !matches!(tokio::time::timeout(write, stream.write_all(&after)).await, Ok(Ok(()))) {
+    if !after.is_empty() && !matches!(tokio::time::timeout(write, give(&mut stream, &after)).await, Ok(Ok(()))) {
         flight.progress.ending = Ending::Upstream;
         return None;
     }
@@ -131,7 +132,7 @@ async fn open(
 /// An open tunnel: no more than what the hours that it may last need.
 pub(crate) struct Tunnel {
     client: TcpStream,
-    server: TcpStream,
+    server: Stream,
     flight: Box<Flight>,
     silence: Option<Duration>,
 }
@@ -139,8 +140,12 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// Moves bytes until it ends.
     pub(crate) async fn carry(self) {
-        let Self { client, server, mut flight, silence } = self;
-        let closed = tunnel::carry(&client, &server, silence, &mut flight.progress.sent).await;
+        let Self { mut client, server, mut flight, silence } = self;
+        let sent = &mut flight.progress.sent;
+        let closed = match server {
+            Stream::Tcp(server) => tunnel::carry(&client, &server, silence, sent).await,
+            mut secure => tunnel::carry_through_memory(&mut client, &mut secure, silence, sent).await,
+        };
         flight.progress.ending = match closed {
             Closed::Complete | Closed::Silent => Ending::Complete,
             Closed::Client => Ending::Client,
@@ -149,8 +154,13 @@ impl Tunnel {
     }
 }
 
+async fn give(stream: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
 /// Passes on what the parent proxy said instead of opening the tunnel.
-async fn relay(mut conn: Conn, mut flight: Box<Flight>, mut stream: TcpStream, mut reply: BytesMut) {
+async fn relay(mut conn: Conn, mut flight: Box<Flight>, mut stream: Stream, mut reply: BytesMut) {
     let write = flight.origin.generation.timeouts.write;
     let status = reply.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
     flight.progress.status = status;

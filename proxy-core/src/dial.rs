@@ -1,7 +1,10 @@
 //! Connections to servers that are not HTTP's to make: for tunnels, and to servers behind another proxy.
 
 mod handshake;
+mod order;
+mod parent;
 mod public;
+mod stream;
 mod through;
 
 use std::{
@@ -18,8 +21,11 @@ use tokio::net::{TcpSocket, TcpStream};
 
 pub(crate) use self::{
     handshake::{Handshake, HandshakeError, basic},
+    order::Order,
+    parent::{Watched, host},
     public::is_public,
-    through::ThroughParent,
+    stream::Stream,
+    through::{ThroughParent, UNREACHABLE},
 };
 use crate::{
     flight::Origin,
@@ -29,7 +35,7 @@ use crate::{
 
 /// A connected server.
 pub(crate) struct Dialled {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Where it leads, for the log.
     pub(crate) to: SocketAddr,
     /// What the server has sent already.
@@ -41,46 +47,36 @@ pub(crate) enum DialError {
     /// It cannot be reached.
     Failed(Failure),
     /// The proxy on the way refused, and said this to an HTTP client.
-    Declined { stream: TcpStream, reply: BytesMut },
+    Declined { stream: Stream, reply: BytesMut },
 }
 
-/// Connects `target` for a connection of a client: resolves, tries its addresses, and shakes hands with a proxy on the way.
+/// Connects `target` for a connection of a client, or a proxy on the way to it.
 pub(crate) async fn dial(target: &Target, origin: &Origin) -> Result<Dialled, DialError> {
-    let resolver = &origin.shard.resolver;
-    let first = target.parent.as_ref().map_or(&target.address, |parent| &parent.address);
-    let mut addresses = resolve(resolver, first, &origin.connection).await.map_err(DialError::Failed)?;
-    // A parent may be anywhere; what it is asked for may not.
-    let named = if target.parent.is_some() { literal(&target.address) } else { addresses.clone() };
-    if target.public_only && named.iter().any(|address| !is_public(address.ip())) {
+    match &target.parent {
+        Some(parent) => parent::through(target, parent, origin).await,
+        None => straight(target, origin).await,
+    }
+}
+
+/// Resolves, and tries the addresses.
+async fn straight(target: &Target, origin: &Origin) -> Result<Dialled, DialError> {
+    let resolved = resolve(&origin.shard.resolver, &target.address, &origin.connection).await;
+    let mut addresses = resolved.map_err(DialError::Failed)?;
+    if target.public_only && addresses.iter().any(|address| !is_public(address.ip())) {
         return Err(DialError::Failed(Failure::NotPublic));
     }
-    if target.parent.is_none() {
-        addresses.retain(|to| !is_ourselves(*to, origin.port, &origin.connection));
-        if addresses.is_empty() {
-            return Err(DialError::Failed(Failure::Loop));
-        }
+    addresses.retain(|to| !is_ourselves(*to, origin.port, &origin.connection));
+    if addresses.is_empty() {
+        return Err(DialError::Failed(Failure::Loop));
     }
+    // Each address has its time; many of them have twice that together.
     let connected = tokio::time::timeout(
-        // Each address has its time; a proxy on the way takes part in it.
         target.connect_timeout.saturating_mul(2),
-        async {
-            let stream = race(&addresses, &target.bind, &origin.connection, target.connect_timeout).await;
-            let Some(parent) = &target.parent else { return Ok((stream?, BytesMut::new())) };
-            let stream = stream.map_err(|_unreachable| DialError::Failed(Failure::Parent))?;
-            let handshake = Handshake::new(parent, &target.address).ok_or(DialError::Failed(Failure::Connect))?;
-            handshake.perform(stream).await.map_err(|error| match error {
-                HandshakeError::Declined { stream, reply } => DialError::Declined { stream, reply },
-                error => {
-                    let cause: &dyn std::error::Error = &error;
-                    tracing::info!(target: "lockgate::upstream", error = cause, "a parent proxy did not connect");
-                    DialError::Failed(Failure::Parent)
-                }
-            })
-        },
+        race(&addresses, &target.bind, &origin.connection, target.connect_timeout),
     );
-    let (stream, early) = connected.await.map_err(|_elapsed| DialError::Failed(Failure::ConnectTimeout))??;
+    let stream = connected.await.map_err(|_elapsed| DialError::Failed(Failure::ConnectTimeout))??;
     let to = stream.peer_addr().map_err(|_gone| DialError::Failed(Failure::Connect))?;
-    Ok(Dialled { stream, to, early })
+    Ok(Dialled { stream: Stream::Tcp(stream), to, early: BytesMut::new() })
 }
 
 /// Whether a connection to this address would come to the listener that the request came on. An address of this machine

@@ -25,6 +25,7 @@ mod resolver;
 mod route;
 mod shard;
 mod start_error;
+mod tls;
 mod tunnel;
 mod upstream;
 mod wording;

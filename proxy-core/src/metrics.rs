@@ -117,6 +117,8 @@ metrics! {
     BrokenHooks = "lockgate_plugin_failures_total",
     /// Upstream connections that could not be made.
     ConnectFailures = "lockgate_upstream_connect_failures_total",
+    /// Servers and parent proxies of several that could not be connected and are tried last for a while.
+    ServersDown = "lockgate_upstream_servers_down_total",
     /// Bytes of response bodies sent to clients.
     ResponseBytes = "lockgate_response_body_bytes_total",
 }

@@ -31,7 +31,7 @@ use crate::{
     metrics::Metric,
     narrative,
     shard::Shard,
-    upstream::Failure,
+    upstream::{Attempts, Failure},
 };
 
 tokio::task_local! {
@@ -113,7 +113,7 @@ impl ProxyHttp for Relay {
             let Some(attempts) = &mut flight.attempts else { return Err(refusal()) };
             if !attempts.declined
                 && let Some(to) =
-                    attempts.next(&flight.origin.shard.resolver, &flight.origin.connection, own_port).await
+                    attempts.next(&self.shard.resolver, &self.shard.metrics, &flight.origin.connection, own_port).await
             {
                 let host = flight.line.host.as_deref();
                 let Some(peer) = attempts.http_peer(&to, &flight.origin.connection, host, flight.watch.is_some())
@@ -151,14 +151,14 @@ impl ProxyHttp for Relay {
         mut error: Box<Error>,
     ) -> Box<Error> {
         self.shard.metrics.count(Metric::ConnectFailures);
-        tracing::debug!(target: "lockgate::upstream", %peer, %error, "cannot connect");
+        match error.etype() {
+            ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => {
+                tracing::warn!(target: "lockgate::upstream", %peer, %error, "no TLS with a server");
+            }
+            _ => tracing::debug!(target: "lockgate::upstream", %peer, %error, "cannot connect"),
+        }
         if let Some(attempts) = ctx.as_mut().and_then(|flight| flight.attempts.as_mut()) {
-            let timed_out = matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
-            attempts.failure = Some(match error.etype() {
-                _ if attempts.peer().settings().parent.is_some() => Failure::Parent,
-                _ if timed_out => Failure::ConnectTimeout,
-                _ => Failure::Connect,
-            });
+            attempts.unconnected(error.etype(), &self.shard.metrics);
             // Asks pingora to call `upstream_peer` again, which knows whether there is another address.
             error.set_retry(true);
         }
@@ -174,9 +174,9 @@ impl ProxyHttp for Relay {
         _digest: Option<&Digest>,
         ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
-        if let Some(flight) = ctx
-            && !reused
-        {
+        let Some(flight) = ctx else { return Ok(()) };
+        flight.attempts.iter().for_each(Attempts::connected);
+        if !reused {
             narrative::established(flight.line.host.as_deref().unwrap_or_default(), fd);
             flight.progress.server = Some(fd);
         }

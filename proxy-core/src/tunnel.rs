@@ -2,6 +2,7 @@
 
 mod flow;
 mod pipe;
+mod pump;
 
 use std::{
     future::{Future as _, poll_fn},
@@ -12,11 +13,15 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     time::{Instant, Sleep},
 };
 
-use self::flow::{Copying, Flow};
+use self::{
+    flow::{Copying, Flow},
+    pump::Pump,
+};
 
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +47,52 @@ pub(crate) async fn carry(
 ) -> Closed {
     let mut up = Flow::new(client, server, Copying::WhenNeeded);
     let mut down = Flow::new(server, client, Copying::WhenNeeded);
+    until_closed(silence, moved, |cx| Round {
+        upward: up.poll(cx),
+        downward: down.poll(cx),
+        up: up.moved(),
+        down: down.moved(),
+    })
+    .await
+}
+
+/// The same where the server's side is not a plain socket.
+pub(crate) async fn carry_through_memory(
+    client: &mut TcpStream,
+    server: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    silence: Option<Duration>,
+    moved: &mut u64,
+) -> Closed {
+    let (mut up, mut down) = (Pump::default(), Pump::default());
+    until_closed(silence, moved, |cx| Round {
+        upward: up.poll(cx, client, server),
+        downward: down.poll(cx, server, client),
+        up: up.moved(),
+        down: down.moved(),
+    })
+    .await
+}
+
+/// What has become of both directions.
+struct Round {
+    upward: Poll<Result<(), Broken>>,
+    downward: Poll<Result<(), Broken>>,
+    /// Bytes moved so far.
+    up: u64,
+    down: u64,
+}
+
+async fn until_closed(
+    silence: Option<Duration>,
+    moved: &mut u64,
+    mut round: impl FnMut(&mut Context<'_>) -> Round,
+) -> Closed {
     let mut clock = Clock { last: Instant::now(), allowed: silence };
     let mut sleep = pin!(tokio::time::sleep(silence.unwrap_or_default()));
+    let mut before = 0;
     poll_fn(|cx| {
-        let before = up.moved() + down.moved();
-        let (upward, downward) = (up.poll(cx), down.poll(cx));
-        *moved = down.moved();
+        let Round { upward, downward, up, down } = round(cx);
+        *moved = down;
         let has_ended = upward.is_ready() || downward.is_ready();
         match (upward, downward) {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Closed::Complete),
@@ -55,7 +100,8 @@ pub(crate) async fn carry(
             (_, Poll::Ready(Err(error))) => return Poll::Ready(error.blame(Closed::Server, Closed::Client)),
             _ => {}
         }
-        if up.moved() + down.moved() > before {
+        if up + down > before {
+            before = up + down;
             clock.last = Instant::now();
         }
         if has_ended {

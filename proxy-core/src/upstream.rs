@@ -1,27 +1,31 @@
-//! Which address of a peer is tried next, and what pingora is told about it.
+//! Which address of a peer is tried next.
+
+mod settings;
 
 use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use http::StatusCode;
-use pingora::upstreams::peer::{HttpPeer, PeerOptions};
-use plugin_api::{Address, Bind, Connection, ParentKind, Peer};
+use pingora::ErrorType;
+use plugin_api::{Address, Connection, ParentKind, Peer};
 
 use crate::{
-    dial::{self, Handshake, ThroughParent, is_public},
+    dial::{self, Handshake, Order, UNREACHABLE, Watched, is_public},
+    metrics::Metrics,
     resolver::Resolver,
 };
 
 /// The attempts of one request at one peer.
 pub(crate) struct Attempts {
     peer: Peer,
-    /// Addresses of the peer that were taken.
-    taken: usize,
+    /// The peer's addresses that are left, and the index of the one that was taken.
+    order: Order,
+    at: usize,
+    /// The same of the proxy on the way, for that address.
+    parents: Option<(Order, usize)>,
     /// Resolved addresses of the last one taken, last to be tried first.
     resolved: Vec<IpAddr>,
     port: u16,
@@ -66,8 +70,10 @@ pub(crate) enum Failure {
 impl Attempts {
     pub(crate) fn new(peer: Peer) -> Self {
         Self {
+            order: Order::new(peer.first(), peer.settings().addresses.len()),
             peer,
-            taken: 0,
+            at: 0,
+            parents: None,
             resolved: Vec::new(),
             port: 0,
             current: None,
@@ -93,6 +99,7 @@ impl Attempts {
     pub(crate) async fn next(
         &mut self,
         resolver: &Resolver,
+        metrics: &Metrics,
         connection: &Connection,
         own_port: u16,
     ) -> Option<Destination> {
@@ -100,7 +107,7 @@ impl Attempts {
             return self.current.clone();
         }
         loop {
-            let next = self.candidate(resolver, connection, own_port).await?;
+            let next = self.candidate(resolver, metrics, connection, own_port).await?;
             if let Destination::Inet(to) = next {
                 if self.peer.settings().public_only && self.beyond.is_none() && !is_public(to.ip()) {
                     self.failure = Some(Failure::NotPublic);
@@ -116,24 +123,18 @@ impl Attempts {
         }
     }
 
-    async fn candidate(&mut self, resolver: &Resolver, connection: &Connection, own_port: u16) -> Option<Destination> {
+    async fn candidate(
+        &mut self,
+        resolver: &Resolver,
+        metrics: &Metrics,
+        connection: &Connection,
+        own_port: u16,
+    ) -> Option<Destination> {
         loop {
             if let Some(ip) = self.resolved.pop() {
                 return Some(Destination::Inet(SocketAddr::new(ip, self.port)));
             }
-            let mut address = self.peer.addresses().nth(self.taken)?.clone();
-            self.taken += 1;
-            let settings = self.peer.settings();
-            if let Some(parent) = &settings.parent {
-                if let (true, Address::Socket(address)) = (settings.public_only, &address)
-                    && !is_public(address.ip())
-                {
-                    self.failure = Some(Failure::NotPublic);
-                    continue;
-                }
-                self.beyond = Handshake::new(parent, &address);
-                address = parent.address.clone();
-            }
+            let address = self.address()?;
             match address {
                 Address::Socket(address) => return Some(Destination::Inet(address)),
                 Address::Unix(path) => return Some(Destination::Unix(path.into())),
@@ -147,11 +148,84 @@ impl Attempts {
                     self.port = port;
                     match resolver.resolve(&name).await {
                         Ok(addresses) => self.resolved = addresses.iter().rev().copied().collect(),
-                        Err(error) => self.failure = Some(dial::unresolved(&name, &error)),
+                        Err(error) => {
+                            self.failure = Some(dial::unresolved(&name, &error));
+                            self.watched().inspect(|watched| watched.failed(metrics));
+                        }
                     }
                 }
             }
         }
+    }
+
+    /// The next address to be connected: the peer's, or that of a proxy on the way to it.
+    fn address(&mut self) -> Option<Address> {
+        let settings = self.peer.settings();
+        let Some(parent) = &settings.parent else {
+            self.at = self.order.next(settings.health.as_deref())?;
+            return settings.addresses.get(self.at).cloned();
+        };
+        loop {
+            if let Some((order, at)) = &mut self.parents
+                && let Some(next) = order.next(parent.health.as_deref())
+            {
+                *at = next;
+                return parent.addresses.get(next).cloned();
+            }
+            self.at = self.order.next(None)?;
+            self.parents = None;
+            let address = settings.addresses.get(self.at)?;
+            if let (true, Address::Socket(address)) = (settings.public_only, address)
+                && !is_public(address.ip())
+            {
+                self.failure = Some(Failure::NotPublic);
+                continue;
+            }
+            self.beyond = Handshake::new(parent, address);
+            self.parents = Some((Order::new(0, parent.addresses.len()), 0));
+        }
+    }
+
+    /// The server that is being tried.
+    fn watched(&self) -> Option<Watched<'_>> {
+        let settings = self.peer.settings();
+        let (health, index, addresses) = match (&settings.parent, &self.parents) {
+            (Some(parent), Some((_, at))) => (&parent.health, *at, &*parent.addresses),
+            _ => (&settings.health, self.at, &*settings.addresses),
+        };
+        Some(Watched { health: health.as_deref(), index, address: addresses.get(index)? })
+    }
+
+    /// Notes that the current destination could not be connected.
+    pub(crate) fn unconnected(&mut self, error: &ErrorType, metrics: &Metrics) {
+        let timed_out = matches!(error, ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
+        self.failure = Some(match self.peer.settings().parent {
+            Some(_) => Failure::Parent,
+            None if timed_out => Failure::ConnectTimeout,
+            None => Failure::Connect,
+        });
+        use ErrorType as E;
+        let is_its_fault = match error {
+            E::ConnectTimedout | E::ConnectRefused | E::ConnectNoRoute | E::ConnectError => self.handshake().is_none(),
+            E::InternalError | E::BindError | E::SocketError => false,
+            // Behind a parent that was connected, anything may be wrong; and a client may choose a name that no certificate has.
+            other => *other == UNREACHABLE || (self.handshake().is_none() && self.has_fixed_name()),
+        };
+        // A name has failed when all its addresses have.
+        if is_its_fault && self.resolved.is_empty() {
+            self.watched().inspect(|watched| watched.failed(metrics));
+        }
+    }
+
+    /// Whether no client has a say in the name that the certificate must have.
+    fn has_fixed_name(&self) -> bool {
+        let settings = self.peer.settings();
+        settings.parent.is_some() || settings.tls.as_ref().is_some_and(|tls| tls.server_name.is_some())
+    }
+
+    /// Notes that there is a connection.
+    pub(crate) fn connected(&self) {
+        self.watched().inspect(Watched::connected);
     }
 
     /// The handshake with a proxy on the way, unless plain requests are simply passed to it.
@@ -165,85 +239,6 @@ impl Attempts {
     /// The authority that goes before the path for a proxy on the way that takes plain requests.
     pub(crate) fn absolute_authority(&self) -> Option<String> {
         self.beyond.as_ref().filter(|_| self.handshake().is_none()).map(Handshake::authority)
-    }
-
-    /// What pingora needs to connect to `destination`. `None` when the path of a socket cannot be used.
-    pub(crate) fn http_peer(
-        &self,
-        destination: &Destination,
-        connection: &Connection,
-        host: Option<&str>,
-        upgrade: bool,
-    ) -> Option<HttpPeer> {
-        let settings = self.peer.settings();
-        let handshake = self.handshake();
-        let (tls, server_name) = match &settings.tls {
-            Some(tls) => (true, tls.server_name.as_deref().or(host).unwrap_or_default().to_owned()),
-            None => (false, String::new()),
-        };
-        let mut peer = match destination {
-            Destination::Inet(address) => HttpPeer::new(*address, tls, server_name),
-            Destination::Unix(path) => HttpPeer::new_uds(path.to_str()?, tls, server_name).ok()?,
-        };
-        peer.group_key = self.peer.pool_key();
-        if let Some(handshake) = handshake {
-            // Such a connection leads to one host for good.
-            let mut hasher = DefaultHasher::new();
-            (peer.group_key, handshake.authority()).hash(&mut hasher);
-            peer.group_key = hasher.finish();
-            peer.options.custom_l4 = Some(Arc::new(ThroughParent {
-                handshake: handshake.clone(),
-                source: source_towards(&settings.bind, connection, destination),
-                timeout: settings.timeouts.connect,
-            }));
-        }
-        set_options(&mut peer.options, &self.peer, upgrade);
-        set_bind(&mut peer, &settings.bind, connection, destination);
-        Some(peer)
-    }
-}
-
-/// Every timeout is set: pingora's own defaults wait for ever.
-fn set_options(options: &mut PeerOptions, peer: &Peer, upgrade: bool) {
-    let settings = peer.settings();
-    let timeouts = settings.timeouts;
-    options.connection_timeout = Some(timeouts.connect);
-    options.total_connection_timeout = Some(timeouts.connect);
-    // An upgraded connection may be silent; the client's side of it watches the clock (see `Watch`).
-    options.read_timeout = (!upgrade).then_some(timeouts.read);
-    options.write_timeout = Some(timeouts.write);
-    options.idle_timeout = Some(timeouts.idle);
-    options.tcp_keepalive = Some(pingora::protocols::TcpKeepalive {
-        idle: Duration::from_secs(60),
-        interval: Duration::from_secs(15),
-        count: 4,
-        user_timeout: Duration::ZERO,
-    });
-    if let Some(tls) = &settings.tls {
-        options.verify_cert = tls.verify;
-        options.verify_hostname = tls.verify;
-    }
-}
-
-fn set_bind(peer: &mut HttpPeer, bind: &Bind, connection: &Connection, destination: &Destination) {
-    if let Some(source) = source_towards(bind, connection, destination) {
-        let mut bind_to = pingora::connectors::l4::BindTo::default();
-        bind_to.addr = Some(SocketAddr::new(source, 0));
-        peer.options.bind_to = Some(bind_to);
-        if *bind == Bind::Same {
-            // The source differs from client to client, and pingora's key does not have it.
-            peer.group_key ^= match source {
-                IpAddr::V4(source) => u64::from(source.to_bits()).rotate_left(17),
-                IpAddr::V6(source) => (source.to_bits() as u64) ^ ((source.to_bits() >> 64) as u64),
-            };
-        }
-    }
-}
-
-fn source_towards(bind: &Bind, connection: &Connection, destination: &Destination) -> Option<IpAddr> {
-    match destination {
-        Destination::Inet(to) => dial::source(bind, connection, *to),
-        Destination::Unix(_) => None,
     }
 }
 
@@ -282,6 +277,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use plugin_api::Bind;
+
     use super::*;
 
     fn connection() -> Connection {
@@ -293,7 +290,8 @@ mod tests {
         let addresses = ["192.0.2.1:1", "192.0.2.2:2", "192.0.2.3:3"].map(|a| Address::Socket(a.parse().unwrap()));
         let mut attempts = Attempts::new(Peer::builder(addresses.to_vec()).build().starting_at(4));
         let mut seen = Vec::new();
-        while let Some(destination) = attempts.next(&Resolver::default(), &connection(), 80).await {
+        while let Some(destination) = attempts.next(&Resolver::default(), &Metrics::default(), &connection(), 80).await
+        {
             seen.push(destination.to_string());
             if seen.len() == 2 {
                 attempts.repeat();
@@ -305,10 +303,10 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_nobody_redirected_is_not_sent_to_ourselves() {
         let mut attempts = Attempts::new(Peer::builder(vec![Address::OriginalDestination]).build());
-        assert!(attempts.next(&Resolver::default(), &connection(), 80).await.is_none());
+        assert!(attempts.next(&Resolver::default(), &Metrics::default(), &connection(), 80).await.is_none());
         assert_eq!(attempts.failure, Some(Failure::Loop));
         let mut attempts = Attempts::new(Peer::builder(vec![Address::OriginalDestination]).build());
-        let destination = attempts.next(&Resolver::default(), &connection(), 9999).await.unwrap();
+        let destination = attempts.next(&Resolver::default(), &Metrics::default(), &connection(), 9999).await.unwrap();
         assert_eq!(destination.to_string(), "192.0.2.1:80");
     }
 

@@ -18,6 +18,7 @@ mod holes;
 mod intercept;
 mod obtain;
 mod original;
+mod outgoing;
 mod pages;
 mod process;
 mod proxy;

@@ -10,6 +10,8 @@ use std::{
 
 use http::StatusCode;
 
+use crate::{Health, Parent, Tls};
+
 /// An upstream server, or several to be tried in turn, with everything the engine needs to talk to it.
 ///
 /// Made once when the plugin is built; a clone costs a reference count.
@@ -39,6 +41,7 @@ impl Peer {
             forwarded: true,
             unreachable_status: None,
             public_only: false,
+            health: None,
         }
     }
 
@@ -47,6 +50,11 @@ impl Peer {
     pub fn starting_at(mut self, first: usize) -> Self {
         self.first = first.checked_rem(self.inner.settings.addresses.len()).unwrap_or(0);
         self
+    }
+
+    /// The index of the address that is tried first.
+    pub fn first(&self) -> usize {
+        self.first
     }
 
     /// The addresses in the order in which they are tried.
@@ -82,7 +90,7 @@ pub struct PeerBuilder {
     /// The source address towards it.
     pub bind: Bind,
     /// The proxy through which it is reached.
-    pub parent: Option<Parent>,
+    pub parent: Option<Arc<Parent>>,
     /// Whether the chain goes on when it cannot answer.
     pub fall_through: FallThrough,
     /// Whether it is told about the client (`X-Forwarded-*` and `Forwarded`): right for one's own servers, wrong for others'.
@@ -92,6 +100,8 @@ pub struct PeerBuilder {
     /// Refuses addresses that are not of the public Internet: loopback, link-local (cloud metadata services), private and
     /// the like. Looked at after names are resolved; the request is answered with 403.
     pub public_only: bool,
+    /// Which of the addresses could not be connected lately, and are tried last; the engine keeps it up to date.
+    pub health: Option<Arc<Health>>,
 }
 
 impl PeerBuilder {
@@ -125,8 +135,8 @@ impl PeerBuilder {
 
     /// Goes through another proxy.
     #[must_use]
-    pub fn parent(mut self, parent: Parent) -> Self {
-        self.parent = Some(parent);
+    pub fn parent(mut self, parent: impl Into<Arc<Parent>>) -> Self {
+        self.parent = Some(parent.into());
         self
     }
 
@@ -148,6 +158,13 @@ impl PeerBuilder {
     #[must_use]
     pub fn public_only(mut self, public_only: bool) -> Self {
         self.public_only = public_only;
+        self
+    }
+
+    /// Tries addresses last that could not be connected lately. One for each address.
+    #[must_use]
+    pub fn health(mut self, health: Option<Arc<Health>>) -> Self {
+        self.health = health;
         self
     }
 
@@ -175,38 +192,6 @@ pub enum Address {
     Unix(PathBuf),
     /// Where the client wanted to go before a firewall rule brought it to us.
     OriginalDestination,
-}
-
-/// TLS towards a peer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Tls {
-    /// The name sent as SNI and checked against the certificate; `None` takes the request's host.
-    pub server_name: Option<Arc<str>>,
-    /// Whether the certificate is checked.
-    pub verify: bool,
-}
-
-impl Default for Tls {
-    fn default() -> Self {
-        Self { server_name: None, verify: true }
-    }
-}
-
-impl Tls {
-    /// Sends and checks this name instead of the request's host.
-    #[must_use]
-    pub fn server_name(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.server_name = Some(name.into());
-        self
-    }
-
-    /// Does not check the certificate.
-    #[must_use]
-    pub fn without_verification(mut self) -> Self {
-        self.verify = false;
-        self
-    }
 }
 
 /// The HTTP version spoken with a peer.
@@ -256,44 +241,6 @@ pub enum Bind {
     Same,
 }
 
-/// Another proxy on the way to a peer. It resolves the peer's name, and connects to it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Parent {
-    /// What it speaks.
-    pub kind: ParentKind,
-    /// Where it is.
-    pub address: Address,
-    /// User name and password.
-    pub credentials: Option<(String, String)>,
-}
-
-impl Parent {
-    /// A parent without credentials.
-    pub fn new(kind: ParentKind, address: Address) -> Self {
-        Self { kind, address, credentials: None }
-    }
-
-    /// Sends this user name and password.
-    #[must_use]
-    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.credentials = Some((user.into(), password.into()));
-        self
-    }
-}
-
-/// What a parent proxy speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ParentKind {
-    /// HTTP: plain requests are passed on in absolute form, everything else through `CONNECT`.
-    Http,
-    /// SOCKS 4a.
-    Socks4a,
-    /// SOCKS 5 ([RFC 1928](https://www.rfc-editor.org/rfc/rfc1928)).
-    Socks5,
-}
-
 /// Whether the chain goes on behind a [`Terminal::Sometimes`](crate::Terminal::Sometimes) plugin whose peer failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FallThrough {
@@ -312,7 +259,7 @@ pub struct Target {
     /// The far end.
     pub address: Address,
     /// The proxy through which it is reached.
-    pub parent: Option<Parent>,
+    pub parent: Option<Arc<Parent>>,
     /// The source address.
     pub bind: Bind,
     /// How long to wait for the connection.

@@ -1,6 +1,6 @@
 //! The keys of the `forward` plugin.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use plugin_api::{config::Duration, schemars::JsonSchema, serde::Deserialize};
 
@@ -36,7 +36,21 @@ pub struct Config {
     #[serde(default)]
     pub parents: Vec<Parent>,
 
-    /// For connecting, per address.
+    /// File with certificates of authorities in PEM: the only ones that are believed about servers of `https` URLs. Without
+    /// it, those that the system trusts.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+
+    /// File with a certificate in PEM, and those between it and its authority, to show to servers of `https` URLs that ask
+    /// for one. Goes with `key` and `ca`: it is not for strangers.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+
+    /// File with the private key of `certificate` in PEM.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+
+    /// For connecting, per address, TLS handshake included.
     #[serde(default = "seconds::<10>")]
     pub connect_timeout: Duration,
 
@@ -71,9 +85,14 @@ pub struct Parent {
     #[serde(default)]
     pub to: Option<Vec<String>>,
 
-    /// Where it is: `host:port`; `0.0.0.0:0` is nowhere: what would go through it is answered with 502.
+    /// Where it is: `host:port`, or a list of them, tried in this order until one can be connected; `0.0.0.0:0` is nowhere:
+    /// what would go through it is answered with 502.
     #[serde(default)]
-    pub address: Option<String>,
+    pub address: Option<Addresses>,
+
+    /// How long one of several addresses that could not be connected is tried behind the others; 0 for not at all.
+    #[serde(default = "seconds::<10>")]
+    pub fail_timeout: Duration,
 
     /// User name for it.
     #[serde(default)]
@@ -82,6 +101,38 @@ pub struct Parent {
     /// Password for it.
     #[serde(default)]
     pub password: Option<String>,
+
+    /// The name that the certificate of an `https` proxy must have; without it, the host of its address.
+    #[serde(default)]
+    pub server_name: Option<String>,
+
+    /// Whether the certificate of an `https` proxy is checked.
+    #[serde(default = "yes")]
+    pub verify: bool,
+
+    /// File with certificates of authorities in PEM: the only ones that are believed about an `https` proxy. Without it,
+    /// those that the system trusts.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+
+    /// File with a certificate in PEM, and those between it and its authority, to show to an `https` proxy that asks for one.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+
+    /// File with the private key of `certificate` in PEM.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+}
+
+/// One address, or several.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(crate = "plugin_api::serde", untagged, expecting = "this must be a string, or a list of strings")]
+#[schemars(crate = "plugin_api::schemars")]
+pub enum Addresses {
+    /// One.
+    One(String),
+    /// Tried in this order.
+    Several(Vec<String>),
 }
 
 /// What a parent proxy speaks.
@@ -93,6 +144,8 @@ pub enum Kind {
     Direct,
     /// HTTP.
     Http,
+    /// HTTP over TLS.
+    Https,
     /// SOCKS 4a.
     Socks4a,
     /// SOCKS 5.

@@ -54,6 +54,14 @@ impl<'a> Destination<'a> {
 }
 
 impl<'a> Host<'a> {
+    /// As a certificate has it: an IPv6 address without brackets.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
+            Self::Ip(ip) => ip.to_string(),
+        }
+    }
+
     fn of(text: &'a str) -> Option<Self> {
         if let Some(ip) = text.parse().ok().or_else(|| numbers(text)) {
             return Some(Self::Ip(IpAddr::V4(ip)));

@@ -4,13 +4,15 @@ mod config;
 mod destination;
 mod parent;
 
+use std::sync::Arc;
+
 use plugin_api::{
     Address, Bind, BuildCx, ConfigError, Cx, Form, Peer, PeerBuilder, Phases, Plugin, Request, Response, Scheme, Step,
-    Target, Terminal, Timeouts, Tls, Verdict,
+    Target, Terminal, Timeouts, Tls, TlsKeys, Verdict,
     http::{StatusCode, header},
 };
 
-pub use config::{Config, Kind, Parent};
+pub use config::{Addresses, Config, Kind, Parent};
 use destination::Destination;
 use parent::Parents;
 
@@ -21,6 +23,8 @@ pub struct Forward {
     public_only: bool,
     bind: Bind,
     parents: Parents,
+    /// For `https` URLs.
+    tls: Tls,
     timeouts: Timeouts,
     unreachable_status: Option<StatusCode>,
 }
@@ -33,7 +37,7 @@ impl Plugin for Forward {
     type Config = Config;
     type State = ();
 
-    fn build(config: Config, _: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
+    fn build(config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
         if config.bind_same && !config.bind.is_empty() {
             let message = "`bind_same` decides the source address; `bind` would never be used";
             return Err(ConfigError::key("bind", message));
@@ -42,6 +46,7 @@ impl Plugin for Forward {
             let message = "no port is 0; an empty list opens no tunnels";
             return Err(ConfigError::key("connect_ports", message).index(index));
         }
+        let tls = tls(&config, cx)?;
         let is_error = |status: &StatusCode| status.is_client_error() || status.is_server_error();
         let unreachable_status = config.unreachable_status.map(|status| {
             let status = StatusCode::from_u16(status).ok().filter(is_error);
@@ -56,7 +61,8 @@ impl Plugin for Forward {
                 false if config.bind.is_empty() => Bind::Any,
                 false => Bind::Addresses(config.bind),
             },
-            parents: Parents::build(config.parents)?,
+            parents: Parents::build(config.parents, cx)?,
+            tls,
             timeouts: Timeouts {
                 connect: config.connect_timeout.0,
                 read: config.read_timeout.0,
@@ -90,7 +96,7 @@ impl Forward {
         let destination = Destination::parse(host, default_port).ok_or_else(|| bad_request(MALFORMED))?;
         let mut peer = self.peer(&destination, destination.address());
         if scheme == Scheme::Https {
-            peer = peer.tls(Tls::default());
+            peer = peer.tls(self.tls.clone().server_name(destination.host.text()));
         }
         Ok(Verdict::Upstream(peer.build()))
     }
@@ -103,7 +109,7 @@ impl Forward {
             .forwarded(false)
             .public_only(self.public_only);
         if let Some(parent) = self.parents.towards(destination) {
-            peer = peer.parent(parent.clone());
+            peer = peer.parent(Arc::clone(parent));
         }
         if let Some(status) = self.unreachable_status {
             peer = peer.unreachable_status(status);
@@ -128,6 +134,20 @@ impl Forward {
         target.public_only = self.public_only;
         Ok(Verdict::Tunnel(target))
     }
+}
+
+fn tls(config: &Config, cx: &mut BuildCx<'_>) -> Result<Tls, ConfigError> {
+    if config.certificate.is_some() && config.ca.is_none() {
+        let message = "every server could ask for this certificate; say with `ca` which servers are yours";
+        return Err(ConfigError::key("certificate", message));
+    }
+    let keys = TlsKeys {
+        ca: config.ca.as_deref(),
+        certificate: config.certificate.as_deref(),
+        key: config.key.as_deref(),
+        ..TlsKeys::default()
+    };
+    keys.read(cx).map_err(|(key, error)| ConfigError::key(key, error.to_string()))
 }
 
 fn bad_request(reason: &str) -> Box<Response> {

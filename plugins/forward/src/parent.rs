@@ -1,11 +1,11 @@
 //! Which proxy on the way is used for which host.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use plugin_api::{Address, Cidr, ConfigError, Parent, ParentKind};
+use plugin_api::{Address, BuildCx, Cidr, ConfigError, Health, Parent, ParentKind, TlsKeys};
 
 use crate::{
-    config::{self, Kind},
+    config::{self, Addresses, Kind},
     destination::{Destination, Host},
 };
 
@@ -17,7 +17,7 @@ pub(crate) struct Parents(Vec<Rule>);
 struct Rule {
     /// Empty matches every host.
     to: Vec<Pattern>,
-    parent: Option<Parent>,
+    parent: Option<Arc<Parent>>,
 }
 
 /// A condition on a host.
@@ -32,15 +32,15 @@ enum Pattern {
 }
 
 impl Parents {
-    pub(crate) fn build(configs: Vec<config::Parent>) -> Result<Self, ConfigError> {
+    pub(crate) fn build(configs: Vec<config::Parent>, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
         let rules = configs.into_iter().enumerate().map(|(index, config)| {
-            rule(config).map_err(|message| ConfigError::key("parents", message).index(index).with_hint(FORMS))
+            rule(config, cx).map_err(|message| ConfigError::key("parents", message).index(index).with_hint(FORMS))
         });
         Ok(Self(rules.collect::<Result<_, _>>()?))
     }
 
     /// The proxy to go through; `None` to go straight.
-    pub(crate) fn towards(&self, destination: &Destination<'_>) -> Option<&Parent> {
+    pub(crate) fn towards(&self, destination: &Destination<'_>) -> Option<&Arc<Parent>> {
         self.0.iter().find(|rule| rule.matches(&destination.host))?.parent.as_ref()
     }
 }
@@ -86,14 +86,18 @@ fn plain(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-fn rule(config: config::Parent) -> Result<Rule, String> {
+fn rule(config: config::Parent, cx: &mut BuildCx<'_>) -> Result<Rule, String> {
     let to = match &config.to {
         None => Vec::new(),
         Some(list) if list.is_empty() => return Err("an empty `to` matches nothing; leave it out to match all".into()),
         Some(list) => list.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>()?,
     };
+    let keys = tls_keys(&config);
+    if let (Some(key), false) = (keys.given(), config.kind == Kind::Https) {
+        return Err(format!("`{key}` is about TLS, which only `use = \"https\"` speaks"));
+    }
     let kind = match config.kind {
-        Kind::Http => ParentKind::Http,
+        Kind::Http | Kind::Https => ParentKind::Http,
         Kind::Socks4a => ParentKind::Socks4a,
         Kind::Socks5 => ParentKind::Socks5,
         Kind::Direct if config.address.is_some() || config.user.is_some() || config.password.is_some() => {
@@ -101,8 +105,11 @@ fn rule(config: config::Parent) -> Result<Rule, String> {
         }
         Kind::Direct => return Ok(Rule { to, parent: None }),
     };
-    let address = config.address.ok_or("a proxy needs an `address`")?;
-    let mut parent = Parent::new(kind, host_and_port(&address)?);
+    let mut parent = Parent::new(kind, addresses(config.address.as_ref())?);
+    if config.kind == Kind::Https {
+        parent = parent.tls(keys.read(cx).map_err(|(key, error)| format!("`{key}`: {error}"))?);
+    }
+    let health = Health::new(&parent.addresses, ("parent", parent.kind, &parent.tls), config.fail_timeout.0, cx);
     parent = match (config.user, config.password) {
         (None, None) => parent,
         (Some(user), Some(password)) if user.len() <= 255 && password.len() <= 255 => {
@@ -111,7 +118,25 @@ fn rule(config: config::Parent) -> Result<Rule, String> {
         (Some(_), Some(_)) => return Err("user and password have at most 255 bytes each".into()),
         _ => return Err("user and password go together".into()),
     };
-    Ok(Rule { to, parent: Some(parent) })
+    Ok(Rule { to, parent: Some(parent.health(health).into()) })
+}
+
+fn tls_keys(config: &config::Parent) -> TlsKeys<'_> {
+    TlsKeys {
+        server_name: config.server_name.as_deref(),
+        is_unverified: !config.verify,
+        ca: config.ca.as_deref(),
+        certificate: config.certificate.as_deref(),
+        key: config.key.as_deref(),
+    }
+}
+
+fn addresses(config: Option<&Addresses>) -> Result<Vec<Address>, String> {
+    match config {
+        Some(Addresses::One(text)) => Ok(vec![host_and_port(text)?]),
+        Some(Addresses::Several(list)) if !list.is_empty() => list.iter().map(|text| host_and_port(text)).collect(),
+        _ => Err("a proxy needs an `address`".into()),
+    }
 }
 
 fn host_and_port(text: &str) -> Result<Address, String> {

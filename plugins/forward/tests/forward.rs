@@ -77,10 +77,10 @@ fn the_first_parent_that_matches_is_used() {
     let parent = |target: &str| peer(&harness, target).settings().parent.clone();
     assert!(parent("http://intranet/").is_none() && parent("http://10.1.1.1/").is_none());
     let socks = parent("http://a.onion/").unwrap();
-    assert_eq!((socks.kind, text(&socks.address)), (ParentKind::Socks5, "127.0.0.1:9050".into()));
+    assert_eq!((socks.kind, text(&socks.addresses[0])), (ParentKind::Socks5, "127.0.0.1:9050".into()));
     assert_eq!(socks.credentials, Some(("u".into(), "p".into())));
     let http = tunnel(&harness, "a.example:443").parent.unwrap();
-    assert_eq!((http.kind, text(&http.address)), (ParentKind::Http, "proxy.example:3128".into()));
+    assert_eq!((http.kind, text(&http.addresses[0])), (ParentKind::Http, "proxy.example:3128".into()));
 }
 
 #[test]

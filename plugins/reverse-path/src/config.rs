@@ -1,5 +1,7 @@
 //! The keys of the `reverse-path` plugin.
 
+use std::path::PathBuf;
+
 use plugin_api::{config::Duration, schemars::JsonSchema, serde::Deserialize};
 
 /// The keys of the `reverse-path` plugin.
@@ -62,6 +64,23 @@ pub struct Path {
     pub path: String,
     /// The URL that takes its place, `http` or `https`.
     pub to: String,
+    /// The name that the certificate of an `https` application must have; without it, the host of the URL.
+    #[serde(default)]
+    pub server_name: Option<String>,
+    /// Whether the certificate of an `https` application is checked.
+    #[serde(default = "yes")]
+    pub verify: bool,
+    /// File with certificates of authorities in PEM: the only ones that are believed about an `https` application. Without
+    /// it, those that the system trusts.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// File with a certificate in PEM, and those between it and its authority, to show to an `https` application that asks
+    /// for one.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// File with the private key of `certificate` in PEM.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
 }
 
 fn seconds<const SECONDS: u64>() -> Duration {

@@ -7,7 +7,7 @@ mod target;
 
 use plugin_api::{
     BuildCx, ConfigError, Cx, Form, Peer, Phases, Plugin, Request, RequestHead, Response, ResponseHead, Step, Terminal,
-    Timeouts, Verdict,
+    Timeouts, TlsKeys, Verdict,
     http::{HeaderValue, StatusCode, header},
 };
 
@@ -43,11 +43,11 @@ impl Plugin for ReversePath {
     type Config = Config;
     type State = State;
 
-    fn build(config: Config, _: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
+    fn build(config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
         if config.paths.is_empty() {
             return Err(ConfigError::key("paths", "there must be at least one path"));
         }
-        let mappings = mappings(&config)?;
+        let mappings = mappings(&config, cx)?;
         let cookies = mappings.iter().map(|mapping| mapping::cookie(&mapping.path)).collect::<Result<_, _>>();
         let cookies = cookies.map_err(|error| ConfigError::key("paths", error.to_string()))?;
         Ok(Self {
@@ -134,14 +134,38 @@ fn target<'a>(request: &Request<'a>) -> &'a str {
     request.uri.path_and_query().map_or("/", |target| target.as_str())
 }
 
-fn mappings(config: &Config) -> Result<Vec<Mapping>, ConfigError> {
+fn mappings(config: &Config, cx: &mut BuildCx<'_>) -> Result<Vec<Mapping>, ConfigError> {
     let mapping = |(index, one): (usize, &Path)| {
         let wrong = |message: String| ConfigError::key("paths", message).index(index);
         let path = Mapping::path(&one.path, config.magic).map_err(|error| wrong(error.to_string()))?;
-        let target = Target::parse(&one.to).map_err(|error: TargetError| wrong(error.to_string()).with_hint(FORMS))?;
+        let parsed = Target::parse(&one.to);
+        let mut target = parsed.map_err(|error: TargetError| wrong(error.to_string()).with_hint(FORMS))?;
+        let keys = tls_keys(one);
+        match &target.tls {
+            None => {
+                if let Some(key) = keys.given() {
+                    return Err(wrong(format!("`{key}` is about TLS, and `to` has no `https://`")));
+                }
+            }
+            Some(tls) => {
+                let name = keys.server_name.or(tls.server_name.as_deref());
+                let tls = TlsKeys { server_name: name, ..keys }.read(cx);
+                target.tls = Some(tls.map_err(|(key, error)| wrong(format!("`{key}`: {error}")))?);
+            }
+        }
         Ok(Mapping { path, target })
     };
     config.paths.iter().enumerate().map(mapping).collect()
+}
+
+fn tls_keys(path: &Path) -> TlsKeys<'_> {
+    TlsKeys {
+        server_name: path.server_name.as_deref(),
+        is_unverified: !path.verify,
+        ca: path.ca.as_deref(),
+        certificate: path.certificate.as_deref(),
+        key: path.key.as_deref(),
+    }
 }
 
 fn peers(config: &Config, mappings: &[Mapping]) -> Result<Vec<Peer>, ConfigError> {

@@ -1,5 +1,7 @@
 //! The keys of the `upstream` plugin.
 
+use std::path::PathBuf;
+
 use plugin_api::{config::Duration, schemars::JsonSchema, serde::Deserialize};
 
 /// The keys of the `upstream` plugin.
@@ -39,6 +41,24 @@ pub struct Config {
     /// Whether an `https` server's certificate is checked.
     #[serde(default = "yes")]
     pub verify: bool,
+
+    /// File with certificates of authorities in PEM: the only ones that are believed about an `https` server. Without it,
+    /// those that the system trusts.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+
+    /// File with a certificate in PEM, and those between it and its authority, to show to an `https` server that asks for
+    /// one.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+
+    /// File with the private key of `certificate` in PEM.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+
+    /// How long one of several servers that could not be connected is tried behind the others; 0 for not at all.
+    #[serde(default = "seconds::<10>")]
+    pub fail_timeout: Duration,
 }
 
 impl Config {
@@ -53,6 +73,10 @@ impl Config {
             upgraded_idle_timeout: None,
             server_name: None,
             verify: yes(),
+            ca: None,
+            certificate: None,
+            key: None,
+            fail_timeout: seconds::<10>(),
         }
     }
 }

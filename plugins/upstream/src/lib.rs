@@ -5,7 +5,7 @@ mod server;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use plugin_api::{BuildCx, ConfigError, Cx, Peer, Phases, Plugin, Step, Terminal, Timeouts, Tls, Verdict};
+use plugin_api::{BuildCx, ConfigError, Cx, Health, Peer, Phases, Plugin, Step, Terminal, Timeouts, TlsKeys, Verdict};
 
 pub use config::Config;
 use server::Server;
@@ -26,7 +26,7 @@ impl Plugin for Upstream {
     type Config = Config;
     type State = ();
 
-    fn build(config: Config, _: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
+    fn build(config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
         let mut addresses = Vec::with_capacity(config.servers.len());
         let mut tls = None;
         for (index, text) in config.servers.iter().enumerate() {
@@ -41,25 +41,22 @@ impl Plugin for Upstream {
         let Some(tls) = tls else {
             return Err(ConfigError::key("servers", "there must be at least one server"));
         };
-        for (key, given) in [("server_name", config.server_name.is_some()), ("verify", !config.verify)] {
-            if given && !tls {
-                return Err(ConfigError::key(key, "only servers with `https://` have a certificate"));
-            }
+        let keys = tls_keys(&config);
+        if let (Some(key), false) = (keys.given(), tls) {
+            return Err(ConfigError::key(key, "only servers with `https://` have a certificate, and ask for one"));
         }
-        let mut peer = Peer::builder(addresses).timeouts(Timeouts {
+        let tls = tls.then(|| keys.read(cx)).transpose();
+        let tls = tls.map_err(|(key, error)| ConfigError::key(key, error.to_string()))?;
+        let health = Health::new(&addresses, ("server", &tls), config.fail_timeout.0, cx);
+        let mut peer = Peer::builder(addresses).health(health).timeouts(Timeouts {
             connect: config.connect_timeout.0,
             read: config.read_timeout.0,
             write: config.write_timeout.0,
             idle: config.idle_timeout.0,
             upgraded_idle: config.upgraded_idle_timeout.map(|timeout| timeout.0),
         });
-        if tls {
-            let mut settings = Tls::default();
-            settings = if config.verify { settings } else { settings.without_verification() };
-            peer = peer.tls(match config.server_name {
-                Some(name) => settings.server_name(name),
-                None => settings,
-            });
+        if let Some(tls) = tls {
+            peer = peer.tls(tls);
         }
         Ok(Self { peer: peer.build(), turn: AtomicUsize::new(0), servers: config.servers.len() })
     }
@@ -70,6 +67,16 @@ impl Plugin for Upstream {
             1 => peer,
             _ => peer.starting_at(self.turn.fetch_add(1, Ordering::Relaxed)),
         }))
+    }
+}
+
+fn tls_keys(config: &Config) -> TlsKeys<'_> {
+    TlsKeys {
+        server_name: config.server_name.as_deref(),
+        is_unverified: !config.verify,
+        ca: config.ca.as_deref(),
+        certificate: config.certificate.as_deref(),
+        key: config.key.as_deref(),
     }
 }
 

@@ -5,10 +5,9 @@ use std::{io, net::IpAddr, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
 use plugin_api::{Address, Parent, ParentKind};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::Stream;
 
 /// A connection through a parent proxy to one host and port.
 #[derive(Clone, Debug)]
@@ -41,7 +40,7 @@ pub(crate) enum HandshakeError {
     #[error("the parent proxy's answer is no HTTP")]
     NotHttp,
     #[error("the parent proxy answered with another status than success")]
-    Declined { stream: TcpStream, reply: BytesMut },
+    Declined { stream: Stream, reply: BytesMut },
 }
 
 impl Handshake {
@@ -56,7 +55,7 @@ impl Handshake {
     }
 
     /// Shakes hands. What the far end sends at once comes back too.
-    pub(crate) async fn perform(&self, mut stream: TcpStream) -> Result<(TcpStream, BytesMut), HandshakeError> {
+    pub(crate) async fn perform(&self, mut stream: Stream) -> Result<(Stream, BytesMut), HandshakeError> {
         match self.kind {
             ParentKind::Socks5 => self.socks5(&mut stream).await?,
             ParentKind::Socks4a => self.socks4a(&mut stream).await?,
@@ -82,7 +81,7 @@ impl Handshake {
     }
 
     /// `CONNECT` (RFC 9110 §9.3.6).
-    async fn connect(&self, mut stream: TcpStream) -> Result<(TcpStream, BytesMut), HandshakeError> {
+    async fn connect(&self, mut stream: Stream) -> Result<(Stream, BytesMut), HandshakeError> {
         let authority = self.authority();
         let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
         if let Some((user, password)) = &self.credentials {
@@ -90,6 +89,7 @@ impl Handshake {
         }
         request.push_str("\r\n");
         stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
         let mut reply = BytesMut::with_capacity(1024);
         let end = loop {
             if let Some(end) = memchr::memmem::find(&reply, b"\r\n\r\n") {
@@ -111,7 +111,7 @@ impl Handshake {
     }
 
     /// SOCKS 4 with the host name for the proxy to resolve (SOCKS 4A).
-    async fn socks4a(&self, stream: &mut TcpStream) -> Result<(), HandshakeError> {
+    async fn socks4a(&self, stream: &mut Stream) -> Result<(), HandshakeError> {
         let mut request = vec![4, 1];
         request.extend_from_slice(&self.port.to_be_bytes());
         // An address that cannot be says that a name follows.
@@ -120,6 +120,7 @@ impl Handshake {
         request.extend_from_slice(self.host_text().as_bytes());
         request.push(0);
         stream.write_all(&request).await?;
+        stream.flush().await?;
         let mut reply = [0; 8];
         stream.read_exact(&mut reply).await?;
         match reply {
@@ -130,9 +131,10 @@ impl Handshake {
     }
 
     /// SOCKS 5 (RFC 1928), with user name and password when there are (RFC 1929).
-    async fn socks5(&self, stream: &mut TcpStream) -> Result<(), HandshakeError> {
+    async fn socks5(&self, stream: &mut Stream) -> Result<(), HandshakeError> {
         let methods: &[u8] = if self.credentials.is_some() { &[5, 2, 0, 2] } else { &[5, 1, 0] };
         stream.write_all(methods).await?;
+        stream.flush().await?;
         let mut choice = [0; 2];
         stream.read_exact(&mut choice).await?;
         match (choice, &self.credentials) {
@@ -148,6 +150,7 @@ impl Handshake {
         request.extend_from_slice(host.as_bytes());
         request.extend_from_slice(&self.port.to_be_bytes());
         stream.write_all(&request).await?;
+        stream.flush().await?;
         let mut reply = [0; 4];
         stream.read_exact(&mut reply).await?;
         let length = match reply {
@@ -163,13 +166,14 @@ impl Handshake {
     }
 }
 
-async fn authenticate(stream: &mut TcpStream, user: &str, password: &str) -> Result<(), HandshakeError> {
+async fn authenticate(stream: &mut Stream, user: &str, password: &str) -> Result<(), HandshakeError> {
     let length = |text: &str| u8::try_from(text.len()).map_err(|_too_long| HandshakeError::Credentials);
     let mut request = vec![1, length(user)?];
     request.extend_from_slice(user.as_bytes());
     request.push(length(password)?);
     request.extend_from_slice(password.as_bytes());
     stream.write_all(&request).await?;
+    stream.flush().await?;
     let mut reply = [0; 2];
     stream.read_exact(&mut reply).await?;
     if reply[1] == 0 { Ok(()) } else { Err(HandshakeError::Credentials) }

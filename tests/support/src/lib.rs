@@ -4,6 +4,7 @@
 //! free ports of the loopback addresses or inside a [`Network`] of namespaces, and none of them outlives the process that
 //! started it. A peer that does not start hands its own output back in the error.
 
+mod authority;
 mod binary;
 mod hosts_file;
 mod netns;
@@ -17,11 +18,13 @@ mod scratch;
 mod site;
 mod squid;
 mod tinyproxy;
+mod tls_front;
 mod tls_site;
 mod usage;
 mod visitors;
 mod web_socket;
 
+pub use authority::{Authority, Credentials};
 pub use binary::Lockgate;
 pub use hosts_file::HostsFile;
 pub use netns::{Namespace, Network, NetworkError, collect_leftovers};
@@ -36,6 +39,7 @@ pub use scratch::scratch_dir;
 pub use site::Site;
 pub use squid::Squid;
 pub use tinyproxy::Tinyproxy;
+pub use tls_front::TlsFront;
 pub use tls_site::TlsSite;
 pub use usage::{Usage, raise_descriptor_limit};
 pub use visitors::{Phase, Report, Visitors};
