@@ -1,15 +1,21 @@
 //! `CONNECT`: the request goes through the chain like any other, and becomes a tunnel.
 
+mod passed_on;
+
 use std::{os::fd::AsRawFd as _, time::Duration};
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
-use plugin_api::{Address, Ending, Request, Target, chain::Decision};
+use plugin_api::{
+    Ending, ParentKind, Request, Target,
+    chain::{Broken, Decision},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
+use self::passed_on::PassedOn;
 use crate::{
     answer::Answer,
     conn::Conn,
@@ -33,13 +39,16 @@ pub(crate) async fn serve(
     flight.keep_head(&parts.uri, &parts.headers);
     let decision = flight.run.request(parts.view(&flight.line), &flight.origin.connection).await;
     match decision {
-        Ok(Decision::Tunnel { target, .. }) => match dial(&target, &flight.origin).await {
-            Ok(dialled) => return open(*conn, flight, &target, dialled, after).await,
-            Err(DialError::Declined { stream, reply }) => {
-                relay(*conn, flight, stream, reply).await;
-                return None;
-            }
-            Err(DialError::Failed(failure)) => unreachable(&mut flight, &target, failure),
+        Ok(Decision::Tunnel { target, .. }) => match fields(&mut flight, &parts, &target).await {
+            Ok(fields) => match dial(&target, fields, &flight.origin).await {
+                Ok(dialled) => return open(*conn, flight, &target, dialled, after).await,
+                Err(DialError::Declined { stream, reply }) => {
+                    relay(*conn, flight, stream, reply).await;
+                    return None;
+                }
+                Err(DialError::Failed(failure)) => unreachable(&mut flight, &target, failure),
+            },
+            Err(broken) => flight.broken(&broken),
         },
         Ok(Decision::Respond { response, .. }) => {
             flight.count_denial(response.status);
@@ -57,6 +66,18 @@ pub(crate) async fn serve(
     }
     reply(&mut conn, &mut flight, &parts).await;
     None
+}
+
+/// What a parent proxy that speaks HTTP is told beside where to connect: what the client said, as plugins change it for servers.
+async fn fields(flight: &mut Flight, parts: &Parts, target: &Target) -> Result<HeaderMap, Broken> {
+    if target.parent.as_ref().is_none_or(|parent| parent.kind != ParentKind::Http) {
+        return Ok(HeaderMap::new());
+    }
+    let authority = parts.uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    let mut head = PassedOn::of(authority.as_bytes(), &parts.headers);
+    let request = parts.view(&flight.line);
+    flight.run.upstream_request(request, &flight.origin.connection, &mut head).await?;
+    Ok(head.into_fields())
 }
 
 /// Writes the settled answer, through the response hooks unless one of them is to blame for it.
@@ -89,9 +110,7 @@ async fn reply(conn: &mut Conn, flight: &mut Flight, parts: &Parts) {
 
 fn unreachable(flight: &mut Flight, target: &Target, failure: Failure) {
     flight.origin.shard.metrics.count(Metric::ConnectFailures);
-    if let Address::Host { name, port } = &target.address {
-        narrative::unreachable(name, *port);
-    }
+    narrative::unreachable(&target.address, target.parent.as_deref(), failure);
     flight.progress.ending = Ending::Upstream;
     flight.reply = Some(Reply::Hooked(flight.origin.generation.wording.failure(failure, target.unreachable_status)));
 }
@@ -109,7 +128,7 @@ async fn open(
         flight.progress.upstream = Some(to.to_string().into());
     }
     let descriptor = stream.socket().as_raw_fd();
-    narrative::established(flight.line.host.as_deref().unwrap_or_default(), descriptor);
+    narrative::established(&target.address, target.parent.as_deref(), descriptor);
     flight.progress.server = Some(descriptor);
     let minor = if flight.line.version == Version::HTTP_10 { 0 } else { 1 };
     let agent = flight.origin.generation.wording.agent();

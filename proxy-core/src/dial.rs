@@ -6,6 +6,7 @@ mod parent;
 mod public;
 mod stream;
 mod through;
+pub(crate) mod tls;
 
 use std::{
     io,
@@ -16,6 +17,7 @@ use std::{
 
 use bytes::BytesMut;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use http::HeaderMap;
 use plugin_api::{Address, Bind, Connection, Target};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -50,10 +52,10 @@ pub(crate) enum DialError {
     Declined { stream: Stream, reply: BytesMut },
 }
 
-/// Connects `target` for a connection of a client, or a proxy on the way to it.
-pub(crate) async fn dial(target: &Target, origin: &Origin) -> Result<Dialled, DialError> {
+/// Connects `target` for a connection of a client, or a proxy on the way to it, which is told these fields if it speaks HTTP.
+pub(crate) async fn dial(target: &Target, fields: HeaderMap, origin: &Origin) -> Result<Dialled, DialError> {
     match &target.parent {
-        Some(parent) => parent::through(target, parent, origin).await,
+        Some(parent) => parent::through(target, parent, fields, origin).await,
         None => straight(target, origin).await,
     }
 }

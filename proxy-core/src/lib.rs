@@ -25,7 +25,6 @@ mod resolver;
 mod route;
 mod shard;
 mod start_error;
-mod tls;
 mod tunnel;
 mod upstream;
 mod wording;

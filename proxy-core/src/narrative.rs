@@ -9,6 +9,10 @@ use std::{
     os::fd::AsRawFd,
 };
 
+use plugin_api::{Address, Parent, ParentKind};
+
+use crate::{dial, upstream::Failure};
+
 /// A client has connected.
 pub(crate) fn connected(client_socket: &impl AsRawFd, client: SocketAddr) {
     let fd = client_socket.as_raw_fd();
@@ -24,11 +28,19 @@ pub(crate) fn requested(fd: i32, head: &[u8]) {
     }
 }
 
-/// A server was connected for it.
-pub(crate) fn established(host: &str, fd: i32) {
+/// A server was connected for it, or a proxy on the way.
+pub(crate) fn established(to: &Address, parent: Option<&Parent>, fd: i32) {
+    if !tracing::enabled!(target: "lockgate::narrative::connect", tracing::Level::INFO) {
+        return;
+    }
+    let (what, to) = match parent {
+        Some(parent) => (format!("{} proxy", word(parent.kind)), parent.addresses.first().unwrap_or(to)),
+        None => ("host".to_owned(), to),
+    };
+    let host = dial::host(to);
     tracing::info!(
         target: "lockgate::narrative::connect",
-        "Established connection to host \"{host}\" using file descriptor {fd}."
+        "Established connection to {what} \"{host}\" using file descriptor {fd}."
     );
 }
 
@@ -40,9 +52,32 @@ pub(crate) fn closed(client: i32, server: i32) {
     );
 }
 
-/// A server could not be connected.
-pub(crate) fn unreachable(host: &str, port: u16) {
-    tracing::error!(target: "lockgate::narrative", "opensock: Could not establish a connection to {host}:{port}");
+/// A server could not be connected, or a proxy on the way.
+pub(crate) fn unreachable(to: &Address, parent: Option<&Parent>, failure: Failure) {
+    let to = parent.and_then(|parent| parent.addresses.first()).unwrap_or(to);
+    let port = match to {
+        Address::Host { port, .. } => *port,
+        Address::Socket(address) => address.port(),
+        Address::Unix(_) | Address::OriginalDestination => return,
+    };
+    let host = dial::host(to);
+    match failure {
+        Failure::Resolve | Failure::ResolveTimeout => {
+            tracing::error!(target: "lockgate::narrative", "opensock: Could not retrieve address info for {host}:{port}");
+        }
+        Failure::Connect | Failure::ConnectTimeout | Failure::Parent => {
+            tracing::error!(target: "lockgate::narrative", "opensock: Could not establish a connection to {host}:{port}");
+        }
+        Failure::Loop | Failure::NotPublic => {}
+    }
+}
+
+fn word(kind: ParentKind) -> &'static str {
+    match kind {
+        ParentKind::Socks4a => "socks4",
+        ParentKind::Socks5 => "socks5",
+        _ => "http",
+    }
 }
 
 fn plain(address: SocketAddr) -> IpAddr {

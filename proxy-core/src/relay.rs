@@ -130,6 +130,9 @@ impl ProxyHttp for Relay {
             let is_circle = attempts.failure == Some(Failure::Loop);
             if is_circle || attempts.peer().settings().fall_through == FallThrough::Never {
                 let failure = attempts.failure.unwrap_or(Failure::Connect);
+                if let Some((address, parent)) = attempts.aim() {
+                    narrative::unreachable(address, parent, failure);
+                }
                 flight.progress.ending = Ending::Upstream;
                 let status = attempts.peer().settings().unreachable_status;
                 flight.reply = Some(Reply::Hooked(flight.origin.generation.wording.failure(failure, status)));
@@ -177,7 +180,9 @@ impl ProxyHttp for Relay {
         let Some(flight) = ctx else { return Ok(()) };
         flight.attempts.iter().for_each(Attempts::connected);
         if !reused {
-            narrative::established(flight.line.host.as_deref().unwrap_or_default(), fd);
+            if let Some((address, parent)) = flight.attempts.as_ref().and_then(Attempts::aim) {
+                narrative::established(address, parent, fd);
+            }
             flight.progress.server = Some(fd);
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::{
 
 use http::StatusCode;
 use pingora::ErrorType;
-use plugin_api::{Address, Connection, ParentKind, Peer};
+use plugin_api::{Address, Connection, Parent, ParentKind, Peer};
 
 use crate::{
     dial::{self, Handshake, Order, UNREACHABLE, Watched, is_public},
@@ -87,6 +87,11 @@ impl Attempts {
 
     pub(crate) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Where the request is to go, and the proxy on the way.
+    pub(crate) fn aim(&self) -> Option<(&Address, Option<&Parent>)> {
+        Some((self.peer.addresses().next()?, self.peer.settings().parent.as_deref()))
     }
 
     /// Tries the current destination once more.

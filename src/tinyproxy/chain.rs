@@ -262,6 +262,11 @@ impl Writer<'_> {
             }
             self.document.entry("connect_ports", Value::List(ports), &first.span);
         }
+        if let Some(first) = self.conf.listen.first() {
+            let own =
+                self.conf.listen.iter().map(|listen| (listen.value.address.to_string().into(), listen.span.clone()));
+            self.document.entry("own_hosts", Value::List(own.collect()), &first.span);
+        }
         self.source_addresses();
         self.timeouts(&["connect_timeout", "read_timeout", "write_timeout", "idle_timeout"]);
         self.document.entry("unreachable_status", UNREACHABLE, &self.port.span);

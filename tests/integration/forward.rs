@@ -384,6 +384,36 @@ fn an_http_parent_gets_urls_tunnels_and_credentials() {
     assert_eq!(open(&lockgate).exchange(connect("127.0.0.1:1")).unwrap().status, 500, "tinyproxy's own");
 }
 
+/// What a client says goes along to the proxy that opens its tunnel, as `AddHeader` and the like change it for servers.
+#[test]
+fn an_http_parent_is_told_what_servers_are_told() {
+    let parent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let chain = format!(
+        "{{ use = \"headers\", via = \"me\", add = [{{ name = \"X-Added\", value = \"1\" }}] }},\n\
+         {{ use = \"forward\", parents = [{{ use = \"http\", address = \"{}\" }}] }}",
+        parent.local_addr().unwrap()
+    );
+    let config =
+        format!("[[listener]]\nname = \"proxy\"\naddress = [\"127.0.0.1:0\"]\n[[route]]\nchain = [\n{chain}\n]\n");
+    let lockgate = Lockgate::run(LOCKGATE, &config).unwrap();
+    let mut client = open(&lockgate);
+    let fields = "User-Agent: test\r\nProxy-Authorization: Basic eA==\r\nConnection: X-Secret\r\nX-Secret: 1\r\n";
+    client.send(format!("CONNECT site.example:443 HTTP/1.1\r\nHost: site.example:443\r\n{fields}\r\n")).unwrap();
+    let (mut stream, _) = parent.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    let expected = "CONNECT site.example:443 HTTP/1.1\r\nHost: site.example:443\r\nUser-Agent: test\r\nX-Added: 1\r\n\
+                    Via: 1.1 me\r\n\r\n";
+    assert_eq!(String::from_utf8(head).unwrap(), expected);
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nearly").unwrap();
+    assert!(client.take(b"HTTP/1.1 200 Connection established\r\n".len()).unwrap().starts_with(b"HTTP/1.1 200 "));
+}
+
 #[test]
 fn a_socks5_parent_is_asked_for_names() {
     require("microsocks").unwrap();

@@ -23,6 +23,10 @@ pub struct Config {
     #[serde(default = "yes")]
     pub transparent: bool,
 
+    /// Hosts that stand for this machine: a request that names a path only is not forwarded to them.
+    #[serde(default)]
+    pub own_hosts: Vec<String>,
+
     /// Source addresses towards servers: the first of the server's address family is used.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

@@ -62,6 +62,14 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// The same as the client wrote it, but for an address in an odd spelling.
+    pub(crate) fn written(&self) -> String {
+        match self {
+            Self::Name(name) => (*name).to_owned(),
+            Self::Ip(ip) => ip.to_string(),
+        }
+    }
+
     fn of(text: &'a str) -> Option<Self> {
         if let Some(ip) = text.parse().ok().or_else(|| numbers(text)) {
             return Some(Self::Ip(IpAddr::V4(ip)));

@@ -20,6 +20,7 @@ use parent::Parents;
 pub struct Forward {
     connect_ports: Option<Vec<u16>>,
     transparent: bool,
+    own_hosts: Vec<String>,
     public_only: bool,
     bind: Bind,
     parents: Parents,
@@ -55,6 +56,7 @@ impl Plugin for Forward {
         Ok(Self {
             connect_ports: config.connect_ports,
             transparent: config.transparent,
+            own_hosts: config.own_hosts,
             public_only: config.public_only,
             bind: match config.bind_same {
                 true => Bind::Same,
@@ -91,9 +93,12 @@ impl Forward {
             Form::Origin => return Err(bad_request("This is a proxy: requests to it name a whole URL.")),
         };
         let default_port = if scheme == Scheme::Https { 443 } else { 80 };
-        let host =
-            request.header(&header::HOST).ok_or_else(|| bad_request("The request does not say to which host."))?;
+        let host = request.header(&header::HOST).ok_or_else(|| bad_request(OWN))?;
         let destination = Destination::parse(host, default_port).ok_or_else(|| bad_request(MALFORMED))?;
+        let is_own = || self.own_hosts.iter().any(|own| own.eq_ignore_ascii_case(&destination.host.text()));
+        if request.form == Form::Origin && is_own() {
+            return Err(bad_request(OWN));
+        }
         let mut peer = self.peer(&destination, destination.address());
         if scheme == Scheme::Https {
             peer = peer.tls(self.tls.clone().server_name(destination.host.text()));
@@ -108,13 +113,27 @@ impl Forward {
             // A stranger's server has no business with the client's address.
             .forwarded(false)
             .public_only(self.public_only);
-        if let Some(parent) = self.parents.towards(destination) {
-            peer = peer.parent(Arc::clone(parent));
+        if let Some(parent) = self.parent(destination) {
+            peer = peer.parent(parent);
         }
         if let Some(status) = self.unreachable_status {
             peer = peer.unreachable_status(status);
         }
         peer
+    }
+
+    /// The proxy on the way, which tinyproxy's log tells of.
+    fn parent(&self, destination: &Destination<'_>) -> Option<Arc<plugin_api::Parent>> {
+        let parent = self.parents.towards(destination).cloned();
+        let host = destination.host.written();
+        match &parent {
+            None => tracing::info!(target: "lockgate::narrative", "No upstream proxy for {host}"),
+            Some(parent) => {
+                let (kind, address) = parent::words(parent);
+                tracing::info!(target: "lockgate::narrative", "Found upstream proxy {kind} {address} for {host}");
+            }
+        }
+        parent
     }
 
     fn tunnel(&self, request: &Request<'_>) -> Result<Verdict, Box<Response>> {
@@ -126,7 +145,7 @@ impl Forward {
             return Err(Box::new(Response::refuse(StatusCode::FORBIDDEN, reason).with_phrase("Access violation")));
         }
         let mut target = Target::new(destination.address());
-        target.parent = self.parents.towards(&destination).cloned();
+        target.parent = self.parent(&destination);
         target.bind = self.bind.clone();
         target.connect_timeout = self.timeouts.connect;
         target.idle_timeout = self.timeouts.upgraded_idle;
@@ -154,4 +173,6 @@ fn bad_request(reason: &str) -> Box<Response> {
     Box::new(Response::refuse(StatusCode::BAD_REQUEST, reason))
 }
 
+/// Who names no host, or one of ours, without a URL, may take this for a server.
+const OWN: &str = "You tried to connect to the machine the proxy is running on";
 const MALFORMED: &str = "The host or port in the request is malformed.";

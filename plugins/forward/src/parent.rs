@@ -131,6 +131,21 @@ fn tls_keys(config: &config::Parent) -> TlsKeys<'_> {
     }
 }
 
+/// What it is called in tinyproxy's log.
+pub(crate) fn words(parent: &Parent) -> (&'static str, String) {
+    let kind = match parent.kind {
+        ParentKind::Socks4a => "socks4",
+        ParentKind::Socks5 => "socks5",
+        _ => "http",
+    };
+    let address = match parent.addresses.first() {
+        Some(Address::Host { name, port }) => format!("{name}:{port}"),
+        Some(Address::Socket(address)) => address.to_string(),
+        _ => String::new(),
+    };
+    (kind, address)
+}
+
 fn addresses(config: Option<&Addresses>) -> Result<Vec<Address>, String> {
     match config {
         Some(Addresses::One(text)) => Ok(vec![host_and_port(text)?]),

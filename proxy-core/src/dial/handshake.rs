@@ -4,10 +4,12 @@ use std::{io, net::IpAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
+use http::HeaderMap;
 use plugin_api::{Address, Parent, ParentKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Stream;
+use crate::answer::spelled;
 
 /// A connection through a parent proxy to one host and port.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub(crate) struct Handshake {
     host: Host,
     port: u16,
     credentials: Option<(String, String)>,
+    /// What a parent that speaks HTTP is told beside that.
+    fields: HeaderMap,
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +55,13 @@ impl Handshake {
             Address::Socket(address) => (Host::Ip(address.ip()), address.port()),
             Address::Unix(_) | Address::OriginalDestination => return None,
         };
-        Some(Self { kind: parent.kind, host, port, credentials: parent.credentials.clone() })
+        Some(Self { kind: parent.kind, host, port, credentials: parent.credentials.clone(), fields: HeaderMap::new() })
+    }
+
+    /// The same, with fields for a parent that speaks HTTP.
+    pub(crate) fn telling(mut self, fields: HeaderMap) -> Self {
+        self.fields = fields;
+        self
     }
 
     /// Shakes hands. What the far end sends at once comes back too.
@@ -87,8 +97,15 @@ impl Handshake {
         if let Some((user, password)) = &self.credentials {
             request.push_str(&format!("Proxy-Authorization: {}\r\n", basic(user, password)));
         }
-        request.push_str("\r\n");
-        stream.write_all(request.as_bytes()).await?;
+        let mut request = request.into_bytes();
+        for (name, value) in &self.fields {
+            request.extend_from_slice(spelled(name).as_bytes());
+            request.extend_from_slice(b": ");
+            request.extend_from_slice(value.as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"\r\n");
+        stream.write_all(&request).await?;
         stream.flush().await?;
         let mut reply = BytesMut::with_capacity(1024);
         let end = loop {

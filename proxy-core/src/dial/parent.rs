@@ -2,19 +2,26 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use plugin_api::{Address, Bind, Connection, Health, Parent, Target, Tls};
 use tokio::time::timeout;
 
-use super::{DialError, Dialled, Handshake, HandshakeError, Order, Stream, is_public, literal, race, resolve};
-use crate::{flight::Origin, metrics::Metric, metrics::Metrics, tls, upstream::Failure};
+use super::{DialError, Dialled, Handshake, HandshakeError, Order, Stream, is_public, literal, race, resolve, tls};
+use crate::{flight::Origin, metrics::Metric, metrics::Metrics, upstream::Failure};
 
 /// Connects `target` through its parent: the first of the parent's addresses that can be connected.
-pub(super) async fn through(target: &Target, parent: &Parent, origin: &Origin) -> Result<Dialled, DialError> {
+pub(super) async fn through(
+    target: &Target,
+    parent: &Parent,
+    fields: HeaderMap,
+    origin: &Origin,
+) -> Result<Dialled, DialError> {
     // A parent may be anywhere; what it is asked for may not.
     if target.public_only && literal(&target.address).iter().any(|address| !is_public(address.ip())) {
         return Err(DialError::Failed(Failure::NotPublic));
     }
     let handshake = Handshake::new(parent, &target.address).ok_or(DialError::Failed(Failure::Connect))?;
+    let handshake = handshake.telling(fields);
     let mut order = Order::new(0, parent.addresses.len());
     let mut failure = Failure::Parent;
     while let Some(index) = order.next(parent.health.as_deref()) {

@@ -11,10 +11,7 @@ use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 use plugin_api::{Bind, Connection, Peer, Tls};
 
 use super::{Attempts, Destination};
-use crate::{
-    dial::{self, ThroughParent},
-    tls,
-};
+use crate::dial::{self, ThroughParent, tls};
 
 impl Attempts {
     /// What pingora needs to connect to `destination`. `None` when the path of a socket cannot be used.
