@@ -262,6 +262,11 @@ fn servers_over_tls_are_checked_and_get_a_certificate() {
     };
     let forward = |keys: &str| format!("{{ use = \"forward\", {keys} }}");
     let foreign = format!("ca = {}", path(&other.ca_file()));
+    let expired = TlsFront::start(0, &authority.issue_expired("expired").unwrap(), origin.address(), None).unwrap();
+    for chain in [upstream(&format!("{all}, server_name = \"127.0.0.1\"")), reverse(&all)] {
+        let lockgate = run(&chain.replace(&to.to_string(), &expired.address().to_string()));
+        assert_eq!(ask(&lockgate, get("/")).status, 502, "{chain}");
+    }
     for (chain, expected) in [
         (upstream(&format!("{all}, server_name = \"app.example\"")), 200),
         (upstream(&format!("{all}, server_name = \"other.example\"")), 502),
@@ -286,6 +291,29 @@ fn servers_over_tls_are_checked_and_get_a_certificate() {
         let status = ask(&lockgate, get(&target)).status;
         assert_eq!(status, expected, "{chain}\n{}", lockgate.output());
         assert_eq!(origin.requests() - before, usize::from(expected == 200), "{chain}");
+    }
+}
+
+#[test]
+fn a_server_that_can_be_checked_for_no_name_gets_nothing() {
+    let authority = Authority::new().unwrap();
+    let origin = Origin::start().unwrap();
+    let credentials = authority.issue("server", &["app.example"]).unwrap();
+    let server = TlsFront::start(0, &credentials, origin.address(), None).unwrap();
+    let servers = format!("use = \"upstream\", servers = [\"https://{}\"]", server.address());
+    let ca = path(&authority.ca_file());
+    for (keys, nameless, stranger) in [
+        (format!("ca = {ca}"), 502, 502),
+        (format!("ca = {ca}, server_name = \"app.example\""), 200, 200),
+        ("verify = false".to_owned(), 200, 200),
+    ] {
+        let lockgate = run(&format!("{{ {servers}, {keys} }}"));
+        let before = origin.requests();
+        assert_eq!(ask(&lockgate, "GET / HTTP/1.0\r\n\r\n").status, nameless, "{keys}");
+        let host = |host: &str| ask(&lockgate, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).status;
+        assert_eq!([host("other.example"), host("app.example")], [stranger, 200], "{keys}");
+        let served = [nameless, stranger, 200].iter().filter(|status| **status == 200).count();
+        assert_eq!(origin.requests() - before, served, "{keys}");
     }
 }
 
@@ -526,7 +554,8 @@ fn one_of_several_servers_that_does_not_answer_is_avoided() {
     let live = origin.address();
     let chain = |servers: &str| {
         let keys = "connect_timeout = \"1s\", fail_timeout = \"5m\"";
-        config(&format!("{{ use = \"upstream\", servers = [{servers}], {keys} }}"))
+        let metrics = "{ use = \"stats\", path = \"/metrics\", format = \"prometheus\" }";
+        config(&format!("{metrics}, {{ use = \"upstream\", servers = [{servers}], {keys} }}"))
     };
     let mut lockgate =
         Lockgate::run_at(&place, LOCKGATE, &chain(&format!("\"127.0.0.1:81\", \"{live}\", \"127.0.0.1:82\""))).unwrap();
@@ -540,6 +569,9 @@ fn one_of_several_servers_that_does_not_answer_is_avoided() {
     assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
     assert_eq!(answers.iter().filter(|(_, is_slow)| *is_slow).count(), 1, "{answers:?}");
     assert_eq!(lockgate.output().matches("others are tried first").count(), 2, "{}", lockgate.output());
+    let mut client = Connection::over(place.connect(lockgate.address()).unwrap()).unwrap();
+    let metrics = client.exchange(get("/metrics")).unwrap().text();
+    assert!(metrics.contains("\nlockgate_upstream_servers_down_total 2\n"), "{metrics}");
     // A new configuration knows what the old one learned.
     fs::write(lockgate.file("lockgate.toml"), chain(&format!("\"{live}\", \"127.0.0.1:81\""))).unwrap();
     lockgate.signal(Signal::HUP);

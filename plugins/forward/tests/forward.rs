@@ -84,6 +84,36 @@ fn the_first_parent_that_matches_is_used() {
 }
 
 #[test]
+fn a_parent_may_speak_tls_and_have_several_addresses() {
+    let keys = r#"
+        [[parents]]
+        use = "https"
+        to = ["a.example"]
+        address = "Proxy.example:3129"
+        [[parents]]
+        use = "https"
+        address = ["[::1]:1", "proxy.example:2"]
+        server_name = "other.example"
+        verify = false
+    "#;
+    let harness = Harness::of::<Forward>(keys).unwrap();
+    let one = tunnel(&harness, "a.example:443").parent.unwrap();
+    let tls = one.tls.as_ref().unwrap();
+    assert_eq!((one.kind, tls.server_name.as_deref(), tls.verify), (ParentKind::Http, None, true));
+    assert!(one.health.is_none(), "there is no other to try first");
+    let several = peer(&harness, "http://b.example/").settings().parent.clone().unwrap();
+    assert_eq!(several.addresses.iter().map(text).collect::<Vec<_>>(), ["[::1]:1", "proxy.example:2"]);
+    let tls = several.tls.as_ref().unwrap();
+    assert_eq!((tls.server_name.as_deref(), tls.verify), (Some("other.example"), false));
+    let health = several.health.as_ref().unwrap();
+    assert_eq!(health.fail_timeout().as_secs(), 10);
+    // What is known is known to every request.
+    health.failed(0);
+    let again = tunnel(&harness, "c.example:443").parent.unwrap();
+    assert!(!again.health.as_ref().unwrap().may_try(0));
+}
+
+#[test]
 fn settings_reach_peers_and_tunnels() {
     let keys = "public_only = true\nbind = [\"192.0.2.1\"]\nconnect_timeout = \"3s\"\nidle_timeout = \"1m\"\nunreachable_status = 500";
     let harness = Harness::of::<Forward>(keys).unwrap();
@@ -110,6 +140,16 @@ fn what_cannot_work_is_refused_where_it_stands() {
         ("bind_same = true\nbind = [\"192.0.2.1\"]", "harness:2:8: `bind_same` decides"),
         ("bind = [\"here\"]", "harness:1:9: invalid"),
         ("unreachable_status = 200", "harness:1:22: this must be a status from 400 to 599"),
+        ("parents = [{ use = \"http\", address = [] }]", "harness:1:12: a proxy needs an `address`"),
+        ("parents = [{ use = \"http\", address = 1 }]", "this must be a string, or a list of strings"),
+        ("parents = [{ use = \"http\", address = \"a:1\", verify = false }]", "harness:1:12: `verify` is about TLS"),
+        ("parents = [{ use = \"socks5\", address = \"a:1\", ca = \"/x\" }]", "harness:1:12: `ca` is about TLS"),
+        (
+            "parents = [{ use = \"https\", address = \"a:1\", ca = \"/no/such\" }]",
+            "harness:1:12: `ca`: `/no/such` cannot",
+        ),
+        ("ca = \"/no/such\"", "harness:1:6: `/no/such` cannot be read"),
+        ("certificate = \"/x\"\nkey = \"/x\"", "harness:1:15: every server could ask"),
         ("parents = [{ use = \"http\" }]", "harness:1:12: a proxy needs an `address`"),
         ("parents = [{ use = \"http\", address = \"a\" }]", "harness:1:12: `a` is not a host and port"),
         ("parents = [{ use = \"direct\", address = \"a:1\" }]", "harness:1:12: `direct` goes through no proxy"),

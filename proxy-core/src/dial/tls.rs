@@ -55,7 +55,7 @@ async fn config(tls: &Tls) -> Result<Arc<ClientConfig>, SecureError> {
     // The name is no part of what is prepared: sessions are kept by name.
     let mut key = tls.clone();
     key.server_name = None;
-    if let Some(config) = CONFIGS.with_borrow(|configs| configs.find(&key)) {
+    if let Some(config) = CONFIGS.with_borrow_mut(|configs| configs.find(&key)) {
         return Ok(config);
     }
     let config = Arc::new(make_config(tls).await?);
@@ -187,9 +187,12 @@ thread_local! {
 /// What was made of the settings of a few places in the configuration, the newest last.
 struct Kept<K, V>(Vec<(K, V)>);
 
-impl<K: PartialEq, V: Clone> Kept<K, V> {
-    fn find(&self, key: &K) -> Option<V> {
-        self.0.iter().find(|(kept, _)| kept == key).map(|(_, value)| value.clone())
+impl<K: PartialEq + Clone, V: Clone> Kept<K, V> {
+    fn find(&mut self, key: &K) -> Option<V> {
+        let (kept, value) = self.0.iter_mut().find(|(kept, _)| kept == key)?;
+        // After a reload it is the same again, and compared in no time when it is the same place in memory.
+        kept.clone_from(key);
+        Some(value.clone())
     }
 
     /// Forgets the oldest, which may be of a configuration that is gone.

@@ -24,7 +24,14 @@ impl Attempts {
     ) -> Option<HttpPeer> {
         let settings = self.peer.settings();
         let handshake = self.handshake();
-        let secure = self.secure(host);
+        let mut secure = self.secure(host);
+        if let (Some((tls, name)), Destination::Inet(address)) = (&mut secure, destination)
+            && !tls.verify
+            && name.is_empty()
+        {
+            // TLS wants a name; one that is an address is not sent.
+            *name = address.ip().to_string();
+        }
         let name = secure.as_ref().map(|(_, name)| name.clone()).unwrap_or_default();
         let mut peer = match destination {
             Destination::Inet(address) => HttpPeer::new(*address, secure.is_some(), name),
@@ -80,7 +87,6 @@ impl Attempts {
 /// `None` when the certificate is to be checked and cannot be.
 fn set_tls(peer: &mut HttpPeer, tls: &Tls, name: &str) -> Option<()> {
     if tls.verify && name.is_empty() {
-        // Pingora checks nothing then.
         tracing::warn!(target: "lockgate::upstream", "there is no name that the server's certificate must have");
         return None;
     }
