@@ -165,6 +165,7 @@ async fn connect(to: SocketAddr, bind: &Bind, connection: &Connection) -> io::Re
 pub(crate) fn source(bind: &Bind, connection: &Connection, to: SocketAddr) -> Option<IpAddr> {
     match bind {
         Bind::Same => Some(connection.local.ip()).filter(|source| source.is_ipv4() == to.is_ipv4()),
+        Bind::InTurn(sources) => sources.next(to.is_ipv4()),
         Bind::Addresses(sources) => sources.iter().copied().find(|source| source.is_ipv4() == to.is_ipv4()),
         _ => None,
     }

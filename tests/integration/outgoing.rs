@@ -615,3 +615,51 @@ fn a_silent_tunnel_outlives_the_connect_timeout_and_not_the_idle_timeout() {
         assert!((Duration::from_millis(1800)..Duration::from_secs(10)).contains(&took), "{keys}: {took:?}");
     }
 }
+
+/// Answers every request with the address that it came from.
+fn mirror() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for accepted in listener.incoming() {
+            let mut stream = accepted.unwrap();
+            std::thread::spawn(move || {
+                let from = stream.peer_addr().unwrap().to_string();
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while stream.read(&mut byte).unwrap_or(0) == 1 {
+                    head.push(byte[0]);
+                    if head.ends_with(b"\r\n\r\n") {
+                        head.clear();
+                        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{from}", from.len());
+                        stream.write_all(answer.as_bytes()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn source_addresses_take_turns_and_keep_their_connections() {
+    let server = mirror();
+    let addresses = "bind = [\"::1\", \"127.0.0.2\", \"127.0.0.3\", \"127.0.0.4\"]";
+    let config = |order: &str| {
+        let shards = "[server]\nshards = 1\n";
+        format!("{shards}{}", config(&format!("{{ use = \"forward\", {addresses}, bind_order = \"{order}\" }}")))
+    };
+    let in_turn = Lockgate::run(LOCKGATE, &config("turn")).unwrap();
+    let ip = |text: &str| text.rsplit_once(':').unwrap().0.to_owned();
+    let seen: Vec<String> = (0..6).map(|_| ask(&in_turn, get(&format!("http://{server}/"))).text()).collect();
+    let sources: Vec<String> = seen.iter().map(|text| ip(text)).collect();
+    assert_eq!(sources, ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.2", "127.0.0.3", "127.0.0.4"]);
+    assert_eq!(seen[..3], seen[3..], "each has its own connection, which is used again");
+    let tunnels: Vec<String> =
+        (0..3).map(|_| ip(&tunnel(&in_turn, server).exchange(get("/")).unwrap().text())).collect();
+    assert_eq!(tunnels, ["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
+    let first = Lockgate::run(LOCKGATE, &config("first")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(ip(&ask(&first, get(&format!("http://{server}/"))).text()), "127.0.0.2");
+    }
+}

@@ -27,6 +27,7 @@ mod peer;
 mod phases;
 mod plugin;
 mod response;
+mod rotation;
 mod step;
 mod tls;
 
@@ -50,6 +51,7 @@ pub use peer::{Address, Bind, FallThrough, Peer, PeerBuilder, Protocol, Target, 
 pub use phases::Phases;
 pub use plugin::{Plugin, Terminal};
 pub use response::{Content, Response};
+pub use rotation::Rotation;
 pub use schemars;
 pub use serde;
 pub use step::{BoxFuture, PluginError, Step, Verdict};

@@ -10,7 +10,7 @@ use std::{
 
 use http::StatusCode;
 
-use crate::{Health, Parent, Tls};
+use crate::{Health, Parent, Rotation, Tls};
 
 /// An upstream server, or several to be tried in turn, with everything the engine needs to talk to it.
 ///
@@ -237,6 +237,8 @@ pub enum Bind {
     Any,
     /// The first of these that is of the peer's address family.
     Addresses(Vec<IpAddr>),
+    /// The next of these that is of the peer's address family, for each request.
+    InTurn(Rotation),
     /// Our end of the client's connection.
     Same,
 }

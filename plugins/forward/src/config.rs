@@ -2,7 +2,11 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use plugin_api::{config::Duration, schemars::JsonSchema, serde::Deserialize};
+use plugin_api::{
+    config::Duration,
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
+};
 
 /// The keys of the `forward` plugin.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -27,10 +31,14 @@ pub struct Config {
     #[serde(default)]
     pub own_hosts: Vec<String>,
 
-    /// Source addresses towards servers: the first of the server's address family is used.
+    /// Source addresses towards servers; which of those of the server's address family is used, `bind_order` says.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub bind: Vec<IpAddr>,
+
+    /// Whether the first address of `bind` is used always, or each one in its turn.
+    #[serde(default)]
+    pub bind_order: Order,
 
     /// Whether the source address is the one that the client connected to.
     #[serde(default)]
@@ -73,6 +81,18 @@ pub struct Config {
     /// The status when a server cannot be reached, instead of 502 or 504.
     #[serde(default)]
     pub unreachable_status: Option<u16>,
+}
+
+/// Which of several source addresses is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(crate = "plugin_api::serde", rename_all = "kebab-case")]
+#[schemars(crate = "plugin_api::schemars")]
+pub enum Order {
+    /// The first.
+    #[default]
+    First,
+    /// The next one for each request and tunnel.
+    Turn,
 }
 
 /// Another proxy on the way.

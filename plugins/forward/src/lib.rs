@@ -7,12 +7,12 @@ mod parent;
 use std::sync::Arc;
 
 use plugin_api::{
-    Address, Bind, BuildCx, ConfigError, Cx, Form, Peer, PeerBuilder, Phases, Plugin, Request, Response, Scheme, Step,
-    Target, Terminal, Timeouts, Tls, TlsKeys, Verdict,
+    Address, Bind, BuildCx, ConfigError, Cx, Form, Peer, PeerBuilder, Phases, Plugin, Request, Response, Rotation,
+    Scheme, Step, Target, Terminal, Timeouts, Tls, TlsKeys, Verdict,
     http::{StatusCode, header},
 };
 
-pub use config::{Addresses, Config, Kind, Parent};
+pub use config::{Addresses, Config, Kind, Order, Parent};
 use destination::Destination;
 use parent::Parents;
 
@@ -43,6 +43,9 @@ impl Plugin for Forward {
             let message = "`bind_same` decides the source address; `bind` would never be used";
             return Err(ConfigError::key("bind", message));
         }
+        if config.bind_order == Order::Turn && config.bind.is_empty() {
+            return Err(ConfigError::key("bind_order", "nobody can take turns: `bind` has no address"));
+        }
         if let Some(index) = config.connect_ports.iter().flatten().position(|port| *port == 0) {
             let message = "no port is 0; an empty list opens no tunnels";
             return Err(ConfigError::key("connect_ports", message).index(index));
@@ -61,6 +64,7 @@ impl Plugin for Forward {
             bind: match config.bind_same {
                 true => Bind::Same,
                 false if config.bind.is_empty() => Bind::Any,
+                false if config.bind_order == Order::Turn => Bind::InTurn(Rotation::new(config.bind)),
                 false => Bind::Addresses(config.bind),
             },
             parents: Parents::build(config.parents, cx)?,

@@ -138,6 +138,8 @@ fn what_cannot_work_is_refused_where_it_stands() {
         ("connect_ports = [443, 0]", "harness:1:23: no port is 0"),
         ("connect_ports = [65536]", "harness:1:18: invalid value"),
         ("bind_same = true\nbind = [\"192.0.2.1\"]", "harness:2:8: `bind_same` decides"),
+        ("bind_order = \"turn\"", "harness:1:14: nobody can take turns"),
+        ("bind_same = true\nbind_order = \"turn\"", "harness:2:14: nobody can take turns"),
         ("bind = [\"here\"]", "harness:1:9: invalid"),
         ("unreachable_status = 200", "harness:1:22: this must be a status from 400 to 599"),
         ("parents = [{ use = \"http\", address = [] }]", "harness:1:12: a proxy needs an `address`"),

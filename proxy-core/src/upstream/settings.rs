@@ -38,6 +38,7 @@ impl Attempts {
             Destination::Unix(path) => HttpPeer::new_uds(path.to_str()?, secure.is_some(), name).ok()?,
         };
         peer.group_key = self.peer.pool_key();
+        let source = source_towards(&settings.bind, connection, destination);
         set_options(&mut peer.options, &self.peer, upgrade);
         if let Some((tls, name)) = secure {
             set_tls(&mut peer, tls, &name)?;
@@ -55,11 +56,11 @@ impl Attempts {
             peer.options.custom_l4 = Some(Arc::new(ThroughParent {
                 handshake: handshake.clone(),
                 tls: tls.map(|(tls, name)| (tls.clone(), name)),
-                source: source_towards(&settings.bind, connection, destination),
+                source,
                 timeout: settings.timeouts.connect,
             }));
         }
-        set_bind(&mut peer, &settings.bind, connection, destination);
+        set_source(&mut peer, &settings.bind, source);
         Some(peer)
     }
 
@@ -119,13 +120,13 @@ fn set_options(options: &mut PeerOptions, peer: &Peer, upgrade: bool) {
     });
 }
 
-fn set_bind(peer: &mut HttpPeer, bind: &Bind, connection: &Connection, destination: &Destination) {
-    if let Some(source) = source_towards(bind, connection, destination) {
+fn set_source(peer: &mut HttpPeer, bind: &Bind, source: Option<IpAddr>) {
+    if let Some(source) = source {
         let mut bind_to = pingora::connectors::l4::BindTo::default();
         bind_to.addr = Some(SocketAddr::new(source, 0));
         peer.options.bind_to = Some(bind_to);
-        if *bind == Bind::Same {
-            // The source differs from client to client, and pingora's key does not have it.
+        if matches!(bind, Bind::Same | Bind::InTurn(_)) {
+            // The source differs from request to request, and pingora's key does not have it.
             peer.group_key ^= match source {
                 IpAddr::V4(source) => u64::from(source.to_bits()).rotate_left(17),
                 IpAddr::V6(source) => (source.to_bits() as u64) ^ ((source.to_bits() >> 64) as u64),
