@@ -52,6 +52,9 @@ pub(crate) enum LoadError {
     /// Nothing is wrong but the list of a filter, for which tinyproxy has an exit code.
     #[error("{0}")]
     Filter(Problems),
+    /// Nothing is wrong but addresses to listen on, for which tinyproxy has another.
+    #[error("{0}")]
+    Listen(Problems),
 }
 
 /// The sections that a file may have.

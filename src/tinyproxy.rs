@@ -6,6 +6,7 @@
 mod address;
 mod argument;
 mod chain;
+mod complaint;
 mod conf;
 mod directive;
 mod document;
@@ -18,12 +19,12 @@ mod translation;
 mod upstream;
 mod warning;
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, ops::Range, path::Path};
 
 use plugin_api::config::{Problem, Problems, Source, Span};
 
 use self::{chain::Link, conf::Conf, document::Origins};
-pub(crate) use self::{overview::table as overview, warning::Warnings};
+pub(crate) use self::{complaint::complaint, overview::table as overview, warning::Warnings};
 use crate::{
     config::{self, LoadError},
     lasting::Lasting,
@@ -63,6 +64,8 @@ pub(crate) struct Translation {
     toml: String,
     origins: Origins,
     links: Vec<Link>,
+    /// Where the addresses to listen on stand in the TOML.
+    listens: Range<usize>,
     warnings: Warnings,
 }
 
@@ -93,12 +96,14 @@ pub(crate) fn translate(source: &Source, surroundings: &Surroundings) -> Result<
     let port = conf.port.as_ref().filter(|port| port.value != 0);
     if port.is_none() && problems.is_empty() {
         let place = conf.port.as_ref().map_or(0..0, |port| port.span.clone());
-        problems.push(Problem::new(place, "there is no port to listen on").with_hint("add `Port 8888`"));
+        problems.push(Problem::new(place, complaint::NO_PORT).with_hint("add `Port 8888`"));
     }
     let written = port.map(|port| translation::write(&conf, port, surroundings, &mut warnings));
     let (document, links) = problems.or_ok(written)?;
     let (toml, origins) = document.finish();
-    Ok(Translation { source: source.clone(), toml, origins, links, warnings })
+    let section = |header: &str| toml.find(header).unwrap_or(toml.len());
+    let listens = section("[[listener]]")..section("[[route]]");
+    Ok(Translation { source: source.clone(), toml, origins, links, listens, warnings })
 }
 
 impl Surroundings {
@@ -139,9 +144,12 @@ impl Translation {
             translated.push(Problem { span, ..problem.clone() });
         }
         let is_filters = |problem: &&Problem| self.plugin_at(&problem.span) == Some("filter");
-        // tinyproxy reads the list after everything else, so nothing else must be wrong.
+        let is_address = |problem: &&Problem| self.listens.contains(&problem.span.start);
+        // tinyproxy reads the list after everything else, and listens after that: nothing else must be wrong.
         if problems.sorted().iter().all(is_filters) {
             LoadError::Filter(translated)
+        } else if problems.sorted().iter().all(is_address) {
+            LoadError::Listen(translated)
         } else {
             LoadError::Problems(translated)
         }

@@ -37,8 +37,20 @@ impl Answer {
 
     /// Lets the plugins of a chain render the page, if this is one. A plugin that fails is told about; the page is ours then.
     pub(crate) async fn render(&mut self, run: &mut Run, request: Request<'_>, connection: &Connection) -> Vec<Broken> {
+        self.render_for(run, request, connection, None).await
+    }
+
+    /// The same for a request that could not be understood: of that there is only the line.
+    pub(crate) async fn render_for(
+        &mut self,
+        run: &mut Run,
+        request: Request<'_>,
+        connection: &Connection,
+        line: Option<&str>,
+    ) -> Vec<Broken> {
         let Some(reason) = self.page.take().filter(|_| run.chain().renders_pages()) else { return Vec::new() };
-        let page = Page { status: self.status, phrase: self.phrase(), reason: &reason };
+        let mut page = Page::new(self.status, self.phrase(), &reason);
+        page.line = line;
         let (rendered, broken) = run.page(request, connection, &page).await;
         if let Some(Rendered { body, content_type }) = rendered {
             self.body = body;

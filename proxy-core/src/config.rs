@@ -42,6 +42,8 @@ pub struct Listener {
     pub redirected: bool,
     /// Whether connections are kept for further requests.
     pub keep_alive: bool,
+    /// Whether tinyproxy's lines about new connections say where they came in.
+    pub tell_local: bool,
     /// How much longer connections are accepted after a stop was asked for: whoever sent a SYN before traffic was led
     /// elsewhere still gets in.
     pub accept_grace: Duration,
@@ -56,6 +58,7 @@ impl Listener {
             transparent: false,
             redirected: false,
             keep_alive: true,
+            tell_local: false,
             accept_grace: Duration::ZERO,
         }
     }

@@ -111,16 +111,14 @@ impl Edge {
                             (self.request(generation, conn, parsed, head, after).await, place)
                         }
                         Err(refusal) => {
-                            narrative::requested(conn.id(), &head);
-                            self.refuse(&generation, &mut conn, refusal).await;
+                            self.refuse(&generation, &mut conn, refusal, &head).await;
                             return None;
                         }
                     }
                 }
                 Arrival::End => return None,
                 Arrival::Refused(refusal) => {
-                    narrative::requested(conn.id(), &bytes);
-                    self.refuse(&generation, &mut conn, refusal).await;
+                    self.refuse(&generation, &mut conn, refusal, &bytes).await;
                     return None;
                 }
             };

@@ -14,18 +14,35 @@ use plugin_api::{Address, Parent, ParentKind};
 use crate::{dial, upstream::Failure};
 
 /// A client has connected.
-pub(crate) fn connected(client_socket: &impl AsRawFd, client: SocketAddr) {
-    let fd = client_socket.as_raw_fd();
-    tracing::info!(target: "lockgate::narrative::connect", "Connect (file descriptor {fd}): {}", plain(client));
+pub(crate) fn connected(client_socket: &impl AsRawFd, client: SocketAddr, local: Option<SocketAddr>) {
+    let (fd, client) = (client_socket.as_raw_fd(), plain(client));
+    match local.map(plain) {
+        None => tracing::info!(target: "lockgate::narrative::connect", "Connect (file descriptor {fd}): {client}"),
+        Some(local) => {
+            tracing::info!(target: "lockgate::narrative::connect", "Connect (file descriptor {fd}): {client} at [{local}]");
+        }
+    }
 }
 
 /// It has sent a request head.
 pub(crate) fn requested(fd: i32, head: &[u8]) {
     if tracing::enabled!(target: "lockgate::narrative::connect", tracing::Level::INFO) {
-        let line = head.split(|byte| b"\r\n".contains(byte)).find(|line| !line.is_empty()).unwrap_or_default();
-        let line = line.escape_ascii();
+        let line = first_line(head);
         tracing::info!(target: "lockgate::narrative::connect", "Request (file descriptor {fd}): {line}");
     }
+}
+
+/// The first line that is not empty, without what could be taken for the end of a line in a log.
+pub(crate) fn first_line(head: &[u8]) -> String {
+    let line = head.split(|byte| b"\r\n".contains(byte)).find(|line| !line.is_empty()).unwrap_or_default();
+    let mut shown = String::with_capacity(line.len());
+    for piece in line.utf8_chunks() {
+        for letter in piece.valid().chars() {
+            if letter.is_control() { shown.extend(letter.escape_default()) } else { shown.push(letter) }
+        }
+        shown.extend(piece.invalid().escape_ascii().map(char::from));
+    }
+    shown
 }
 
 /// A server was connected for it, or a proxy on the way.

@@ -202,7 +202,7 @@ fn admit(
     if listener.redirected {
         connection.original_destination = listener::original_destination(&stream).unwrap_or(local);
     }
-    narrative::connected(&stream, client);
+    narrative::connected(&stream, client, listener.tell_local.then_some(local));
     shard.metrics.count(Metric::Accepted);
     let guest = seat.as_ref().map(|seat| Arc::clone(seat.guest()));
     if guest.is_some() {

@@ -154,7 +154,10 @@ impl Attempts {
                     match resolver.resolve(&name).await {
                         Ok(addresses) => self.resolved = addresses.iter().rev().copied().collect(),
                         Err(error) => {
-                            self.failure = Some(dial::unresolved(&name, &error));
+                            let failure = dial::unresolved(&name, &error);
+                            // A proxy on the way whose name has no address is no server whose name has none.
+                            let is_parent = self.peer.settings().parent.is_some();
+                            self.failure = Some(if is_parent { Failure::Parent } else { failure });
                             self.watched().inspect(|watched| watched.failed(metrics));
                         }
                     }
@@ -243,7 +246,9 @@ impl Attempts {
 
     /// The authority that goes before the path for a proxy on the way that takes plain requests.
     pub(crate) fn absolute_authority(&self) -> Option<String> {
-        self.beyond.as_ref().filter(|_| self.handshake().is_none()).map(Handshake::authority)
+        let authority = self.beyond.as_ref().filter(|_| self.handshake().is_none()).map(Handshake::authority)?;
+        // The port of the scheme is left out (RFC 9110 §4.2.3).
+        Some(authority.strip_suffix(":80").map_or_else(|| authority.clone(), str::to_owned))
     }
 }
 

@@ -37,7 +37,9 @@ pub(crate) fn chain(problem: &dyn Error, hint: Option<&str>) {
 /// Prints why a configuration cannot be used.
 pub(crate) fn load_error(error: &LoadError) {
     match error {
-        LoadError::Problems(problems) | LoadError::Filter(problems) => plain(problems.to_string()),
+        LoadError::Problems(problems) | LoadError::Filter(problems) | LoadError::Listen(problems) => {
+            plain(problems.to_string())
+        }
         LoadError::Read { .. } => chain(error, None),
     }
 }

@@ -17,6 +17,8 @@ struct Raw {
     address: Vec<String>,
     /// Whether connections are kept for further requests.
     keep_alive: Option<bool>,
+    /// Whether lines of the log in tinyproxy's style about new connections say to which address they came.
+    log_local_address: Option<bool>,
     /// Whether a firewall redirects connections here (nftables `redirect` or `dnat`).
     redirected: Option<bool>,
     /// Whether a firewall leads connections here with TPROXY.
@@ -54,6 +56,7 @@ pub(super) fn build(array: Option<Array<'_>>, problems: &mut Problems) -> Vec<Li
         }
         let mut listener = Listener::new(raw.name, addresses);
         listener.keep_alive = raw.keep_alive.unwrap_or(true);
+        listener.tell_local = raw.log_local_address.unwrap_or(false);
         listener.redirected = raw.redirected.unwrap_or(false);
         listener.transparent = raw.transparent.unwrap_or(false);
         listeners.push(listener);

@@ -17,11 +17,11 @@ pub(super) struct PidFile {
 
 impl PidFile {
     /// Writes it; one that an earlier process left is replaced. `path` is absolute, or relative to a directory that stays.
-    pub(super) fn create(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn create(path: &Path, mode: u32) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Open { path: path.to_owned(), source };
-        let mut file = replace(path, 0o644)?;
-        // Whatever the umask is, and the earlier process was: scripts of other users read it.
-        file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
+        let mut file = replace(path, mode)?;
+        // Whatever the umask is, and the earlier process was.
+        file.set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
         file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(failed)?;
         Ok(Self { path: path.to_owned(), file })
     }
@@ -61,7 +61,7 @@ mod tests {
         let path = directory.path().join("pid");
         fs::write(&path, "4194304 and more that is stale\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        let file = PidFile::create(&path).unwrap();
+        let file = PidFile::create(&path, 0o644).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         drop(file);
@@ -72,7 +72,7 @@ mod tests {
     fn another_process_keeps_its_own() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pid");
-        let file = PidFile::create(&path).unwrap();
+        let file = PidFile::create(&path, 0o644).unwrap();
         fs::write(directory.path().join("new"), "1\n").unwrap();
         fs::rename(directory.path().join("new"), &path).unwrap();
         drop(file);

@@ -133,7 +133,7 @@ impl ReloadError {
     /// Everything that there is to say: lines for a log.
     fn sentences(&self) -> Vec<String> {
         match self {
-            Self::Load(LoadError::Problems(problems) | LoadError::Filter(problems)) => {
+            Self::Load(LoadError::Problems(problems) | LoadError::Filter(problems) | LoadError::Listen(problems)) => {
                 problems.to_string().lines().map(str::to_owned).collect()
             }
             other => vec![report::sentence(other)],

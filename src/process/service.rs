@@ -20,6 +20,7 @@ use super::{
 use crate::{
     cli::{Exit, report},
     config::{Destination, LoadError, Loaded, Program},
+    tinyproxy,
 };
 
 /// A proxy to run.
@@ -101,9 +102,12 @@ impl Service {
             }
         }
         if as_daemon && self.manner.destination(&loaded.log, as_daemon) == Destination::Off {
-            report::plain(
-                "warning: a daemon has no standard output: what it says about itself is lost without a log file or syslog\n",
-            );
+            report::plain(match self.manner {
+                Manner::Lockgate => {
+                    "warning: a daemon has no standard output: what it says about itself is lost without a log file or syslog\n"
+                }
+                Manner::Tinyproxy { .. } => "WARNING: logging deactivated (can't log to stdout when daemonized)\n",
+            });
         }
         Ok(loaded)
     }
@@ -117,8 +121,17 @@ impl Service {
         report::load_error(error);
         match (self.manner, error) {
             (Manner::Lockgate, _) => Exit::Usage,
-            (Manner::Tinyproxy { .. }, LoadError::Filter(_)) => Exit::Data,
-            (Manner::Tinyproxy { .. }, _) => Exit::Software,
+            (Manner::Tinyproxy { .. }, error) => {
+                // Those who look for tinyproxy's own words find them behind ours.
+                for line in tinyproxy::complaint(error) {
+                    report::plain(format!("{line}\n"));
+                }
+                match error {
+                    LoadError::Filter(_) => Exit::Data,
+                    LoadError::Listen(_) => Exit::System,
+                    _ => Exit::Software,
+                }
+            }
         }
     }
 
@@ -140,6 +153,9 @@ impl Service {
             (Err(error), readiness) => {
                 let exit = manner.exit(error.exit());
                 error.print();
+                if manner != Manner::Lockgate && matches!(error, ServeError::Engine(_)) && exit == Exit::System {
+                    report::plain("tinyproxy: Could not create listening sockets.\n");
+                }
                 if let Some(readiness) = readiness {
                     readiness.fails(exit);
                 }
@@ -197,7 +213,11 @@ impl Service {
         }
         let path = process.pid_file.as_deref().map(std::path::absolute).transpose();
         let path = path.map_err(|source| ServeError::PidFile(OpenError::Open { path: PathBuf::new(), source }))?;
-        let pid_file = path.as_deref().map(PidFile::create).transpose().map_err(ServeError::PidFile)?;
+        let pid_file = path
+            .as_deref()
+            .map(|path| PidFile::create(path, self.manner.pid_file_mode()))
+            .transpose()
+            .map_err(ServeError::PidFile)?;
         self.open_log(log, &program, destination, owner)?;
         if self.manner != Manner::Lockgate {
             tracing::info!(target: "lockgate", "Initializing tinyproxy ...");
@@ -273,6 +293,14 @@ impl Manner {
         match self {
             Self::Lockgate => configured,
             Self::Tinyproxy { .. } => configured.min(Duration::from_millis(900)),
+        }
+    }
+
+    /// Who may read the process id: tinyproxy keeps its files to itself.
+    fn pid_file_mode(self) -> u32 {
+        match self {
+            Self::Lockgate => 0o644,
+            Self::Tinyproxy { .. } => 0o600,
         }
     }
 

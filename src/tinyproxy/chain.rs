@@ -37,8 +37,9 @@ pub(super) fn write(
     chain.error_pages();
     chain.access();
     chain.basic_auth();
-    chain.stats();
+    // A filter sees requests for the statistics by URL, not those by their Host field.
     chain.filter();
+    chain.stats();
     chain.headers();
     // What answers every request by itself ends the chain.
     if chain.reverse_path() {
@@ -84,6 +85,7 @@ impl Writer<'_> {
             self.document.entry("default", path(&default.value), &default.span);
         }
         self.document.entry("package", "tinyproxy", span);
+        self.document.entry("website", env!("CARGO_PKG_REPOSITORY"), span);
     }
 
     /// tinyproxy shows its statistics under a name of its own unless told otherwise.
@@ -99,6 +101,7 @@ impl Writer<'_> {
             self.document.entry("file", self.surroundings.mode.path(&file.value), &file.span);
         }
         self.document.entry("package", "tinyproxy", span);
+        self.document.entry("website", env!("CARGO_PKG_REPOSITORY"), span);
     }
 
     fn filter(&mut self) {
@@ -128,6 +131,15 @@ impl Writer<'_> {
         // tinyproxy has wildcards for exactly what the client wrote only.
         let span = filter.case_sensitive.as_ref().or(filter.wildcards.as_ref());
         self.document.entry("case_sensitive", span.is_some(), span.unwrap_or(&file.span));
+        let outgoing = &self.conf.outgoing;
+        if let Some(first) = outgoing.connect_ports.first() {
+            let ports = outgoing.connect_ports.iter().filter(|port| (1..=65535).contains(&port.value));
+            let ports = ports.map(|port| (Value::from(port.value), port.span.clone())).collect();
+            self.document.entry("connect_ports", Value::List(ports), &first.span);
+        }
+        let stat_host = self.conf.pages.stat_host.as_ref();
+        let (host, span) = stat_host.map_or((STAT_HOST, &file.span), |host| (host.value.as_str(), &host.span));
+        self.document.entry("own_hosts", Value::List(vec![(host.into(), span.clone())]), span);
         // Targets of `ReversePath` are filtered in tinyproxy, not the paths that lead to them.
         let reverse = &self.conf.reverse;
         if let Some(first) = reverse.paths.first() {

@@ -5,6 +5,7 @@ use plugin_api::config::{Problem, did_you_mean};
 use super::{
     address::{Hosts, Local, NotLocal},
     argument::{Arguments, At},
+    complaint::NOT_A_PORT,
     line::{is_blank, is_space},
     upstream::{self, Upstream},
 };
@@ -196,9 +197,7 @@ fn port(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
     let port = arguments.number("a port")?;
     match u16::try_from(port.value) {
         Ok(value) => Ok(Directive::Port(At { value, span: port.span })),
-        Err(_) => {
-            Err(Problem::new(port.span, format!("{} is not a port", port.value)).with_hint("the highest is 65535"))
-        }
+        Err(_) => Err(Problem::new(port.span, format!("{}{NOT_A_PORT}", port.value)).with_hint("the highest is 65535")),
     }
 }
 

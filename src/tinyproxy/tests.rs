@@ -66,6 +66,7 @@ name = "proxy"
 use = "stats"
 host = "tinyproxy.stats"
 package = "tinyproxy"
+website = "https://github.com/lockgate/lockgate"
 
 [[route.chain]]
 use = "headers"
@@ -135,18 +136,18 @@ fn of_a_setting_the_last_one_counts_and_filter_switches_stay_on() {
         link("Filter \"/f\"\nFilterURLs Yes\nFilterURLs No\nFilterType ERE\nFilterType bre\n", "filter").unwrap();
     assert_eq!(
         filter,
-        "file = \"/f\"\nsyntax = \"ere\"\nsubject = \"url\"\ndefault = \"allow\"\ncase_sensitive = false"
+        "file = \"/f\"\nsyntax = \"ere\"\nsubject = \"url\"\ndefault = \"allow\"\ncase_sensitive = false\nown_hosts = [\"tinyproxy.stats\"]"
     );
     let all = "FilterType fnmatch\nFilterExtended On\nFilterDefaultDeny On\nFilterCaseSensitive On\nFilter \"/f\"";
     let filter = link(all, "filter").unwrap();
     assert_eq!(
         filter,
-        "file = \"/f\"\nsyntax = \"fnmatch\"\nsubject = \"host\"\ndefault = \"deny\"\ncase_sensitive = true"
+        "file = \"/f\"\nsyntax = \"fnmatch\"\nsubject = \"host\"\ndefault = \"deny\"\ncase_sensitive = true\nown_hosts = [\"tinyproxy.stats\"]"
     );
     let wildcards = link("Filter \"/f\"\nFilterType fnmatch", "filter").unwrap();
     assert_eq!(
         wildcards,
-        "file = \"/f\"\nsyntax = \"fnmatch\"\nsubject = \"host\"\ndefault = \"allow\"\ncase_sensitive = true"
+        "file = \"/f\"\nsyntax = \"fnmatch\"\nsubject = \"host\"\ndefault = \"allow\"\ncase_sensitive = true\nown_hosts = [\"tinyproxy.stats\"]"
     );
     let reversed =
         "Filter \"/f\"\nReversePath \"/a\" \"http://u:p@a/\"\nReversePath \"/b/\" \"http://b/\"\nReverseOnly On";

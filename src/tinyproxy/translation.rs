@@ -117,6 +117,9 @@ fn listener(conf: &Conf, port: &At<u16>, surroundings: &Surroundings, document: 
     document.section("[[listener]]", &port.span);
     document.entry("name", "proxy", &port.span);
     document.entry("address", Value::List(addresses), &port.span);
+    if let Some(same) = conf.outgoing.bind_same.as_ref().filter(|same| same.value) {
+        document.entry("log_local_address", true, &same.span);
+    }
 }
 
 /// The one timeout of tinyproxy, which bounds each step of everything.

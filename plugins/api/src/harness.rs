@@ -330,7 +330,7 @@ impl Flight<'_> {
         let response = &mut self.exchange.response;
         let Content::Page(reason) = &response.body else { return };
         let phrase = response.phrase.or(response.status.canonical_reason()).unwrap_or_default();
-        let page = Page { status: response.status, phrase, reason };
+        let page = Page::new(response.status, phrase, reason);
         let (rendered, broken) = self.run.page(self.request, self.connection, &page).await;
         self.exchange.broken.extend(broken);
         if let Some(Rendered { body, content_type }) = rendered {

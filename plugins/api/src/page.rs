@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode};
 /// An error page that is about to be written: the engine's own, or one that a plugin asked for with
 /// [`Response::refuse`](crate::Response::refuse).
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Page<'a> {
     /// The status.
     pub status: StatusCode,
@@ -13,6 +14,15 @@ pub struct Page<'a> {
     pub phrase: &'a str,
     /// A sentence that the visitor may read.
     pub reason: &'a str,
+    /// The request line as it came, when it could not be understood and there is no request to look at.
+    pub line: Option<&'a str>,
+}
+
+impl<'a> Page<'a> {
+    /// A page; the engine and the harness make them.
+    pub const fn new(status: StatusCode, phrase: &'a str, reason: &'a str) -> Self {
+        Self { status, phrase, reason, line: None }
+    }
 }
 
 /// What a plugin made of a [`Page`].

@@ -3,35 +3,43 @@
 /// Puts values into a template. A name is 1 to 32 small letters; what `value` does not know stays as it is written, braces and
 /// all. Values are escaped for HTML: some of them are what a stranger sent.
 pub fn fill<'v>(template: &str, value: impl Fn(&str) -> Option<&'v str>) -> String {
-    let mut out = String::with_capacity(template.len() + 256);
+    String::from_utf8(fill_bytes(template.as_bytes(), value)).expect("pieces of text, put together at ASCII, are text")
+}
+
+/// The same for a template in any encoding that writes braces and letters like ASCII. What is between them stays byte by byte;
+/// values are UTF-8.
+pub fn fill_bytes<'v>(template: &[u8], value: impl Fn(&str) -> Option<&'v str>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(template.len() + 256);
     let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        out.push_str(before);
-        let length = after.bytes().take_while(u8::is_ascii_lowercase).take(LONGEST + 1).count();
+    while let Some(at) = rest.iter().position(|byte| *byte == b'{') {
+        let (before, after) = (&rest[..at], &rest[at + 1..]);
+        out.extend_from_slice(before);
+        let length = after.iter().take_while(|byte| byte.is_ascii_lowercase()).take(LONGEST + 1).count();
         let (name, behind) = after.split_at(length);
-        match behind.strip_prefix('}').filter(|_| (1..=LONGEST).contains(&length)).zip(value(name)) {
+        let name = std::str::from_utf8(name).ok().filter(|_| (1..=LONGEST).contains(&length));
+        match behind.strip_prefix(b"}").zip(name.and_then(&value)) {
             Some((behind, value)) => {
                 escape(value, &mut out);
                 rest = behind;
             }
             None => {
-                out.push('{');
+                out.push(b'{');
                 rest = after;
             }
         }
     }
-    out.push_str(rest);
+    out.extend_from_slice(rest);
     out
 }
 
-fn escape(text: &str, out: &mut String) {
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
+fn escape(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'&' => out.extend_from_slice(b"&amp;"),
+            b'<' => out.extend_from_slice(b"&lt;"),
+            b'>' => out.extend_from_slice(b"&gt;"),
+            b'"' => out.extend_from_slice(b"&quot;"),
+            b'\'' => out.extend_from_slice(b"&#39;"),
             other => out.push(other),
         }
     }
@@ -71,6 +79,12 @@ mod tests {
         }
         let template = format!("{{{long}}}");
         assert_eq!(fill(&template, value), template);
+    }
+
+    #[test]
+    fn what_is_not_utf_8_stays_as_it_is() {
+        let value = |name: &str| (name == "url").then_some("é");
+        assert_eq!(fill_bytes(b"\xe9{url}\xff{\xe9}{url", value), b"\xe9\xc3\xa9\xff{\xe9}{url");
     }
 
     #[test]

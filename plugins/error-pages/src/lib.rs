@@ -60,7 +60,7 @@ impl Plugin for ErrorPages {
             // Read at each use, as a page is rare: who edits it sees it at once.
             match tokio::fs::read(&**file).await {
                 Ok(template) => {
-                    let body = template::fill(&String::from_utf8_lossy(&template), |name| self.value(&values, name));
+                    let body = template::fill_bytes(&template, |name| self.value(&values, name));
                     Ok(Some(Rendered { body: body.into(), content_type: HeaderValue::from_static("text/html") }))
                 }
                 Err(error) => {
@@ -77,8 +77,9 @@ struct Values {
     errno: String,
     cause: String,
     detail: String,
-    request: String,
-    url: String,
+    /// `None` when nothing was asked for yet.
+    request: Option<String>,
+    url: Option<String>,
     client: String,
     date: String,
 }
@@ -86,16 +87,14 @@ struct Values {
 impl Values {
     fn of(cx: &Cx<'_>, page: &plugin_api::Page<'_>) -> Self {
         let request = cx.request();
-        let url = url(request);
+        // A request that could not be understood has a line at most, and says nowhere where it wants to go.
+        let url = request.host.map(|_| url(request));
+        let line = url.as_ref().map(|url| format!("{} {url} {}", request.method, version(request.version)));
         Self {
             errno: page.status.as_u16().to_string(),
             cause: page.phrase.to_owned(),
             detail: page.reason.to_owned(),
-            request: match request.host {
-                // A request that could not be understood has no line to show.
-                None => String::new(),
-                Some(_) => format!("{} {url} {}", request.method, version(request.version)),
-            },
+            request: page.line.map(str::to_owned).or(line),
             url,
             client: cx.connection().client.ip().to_canonical().to_string(),
             date: httpdate::fmt_http_date(SystemTime::now()),
@@ -109,8 +108,8 @@ impl ErrorPages {
             "errno" => &values.errno,
             "cause" => &values.cause,
             "detail" => &values.detail,
-            "request" => &values.request,
-            "url" => &values.url,
+            "request" => values.request.as_ref()?,
+            "url" => values.url.as_ref()?,
             "clientip" => &values.client,
             "date" => &values.date,
             "package" => &self.package,

@@ -37,6 +37,15 @@ pub struct Config {
     #[serde(default)]
     pub case_sensitive: bool,
 
+    /// Ports to which a later `forward` opens tunnels, if it does so to some only: a `CONNECT` to another one is left for it to
+    /// refuse.
+    #[serde(default)]
+    pub connect_ports: Option<Vec<u16>>,
+
+    /// Hosts that stand for this proxy itself: a request that names a path only, and one of these, is not looked at.
+    #[serde(default)]
+    pub own_hosts: Vec<String>,
+
     /// The keys `paths`, `magic` and `only` of a `reverse-path` that follows: requests that it takes are looked at as the
     /// application gets them.
     #[serde(default)]

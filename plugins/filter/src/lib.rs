@@ -14,7 +14,10 @@ mod wildcard;
 
 use std::borrow::Cow;
 
-use plugin_api::{BuildCx, ConfigError, Cx, Phases, Plugin, Response, Step, http::StatusCode};
+use plugin_api::{
+    BuildCx, ConfigError, Cx, Form, Phases, Plugin, Request, Response, Step,
+    http::{StatusCode, header},
+};
 
 pub use config::{Config, Fallback, Path, Reverse, Subject, Syntax};
 use reverse::Fate;
@@ -27,6 +30,8 @@ pub struct Filter {
     subject: Subject,
     default: Fallback,
     ignore_case: bool,
+    connect_ports: Option<Vec<u16>>,
+    own_hosts: Vec<String>,
     reverse: Option<reverse::Reverse>,
 }
 
@@ -55,10 +60,14 @@ impl Plugin for Filter {
         }
         let rules = builder.build().map_err(|error| ConfigError::table(error.to_string()))?;
         let reverse = config.reverse.map(reverse::Reverse::build).transpose()?;
-        Ok(Self { rules, subject: config.subject, default: config.default, ignore_case, reverse })
+        let Config { subject, default, connect_ports, own_hosts, .. } = config;
+        Ok(Self { rules, subject, default, ignore_case, connect_ports, own_hosts, reverse })
     }
 
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
+        if self.is_others(cx.request()) {
+            return Step::NEXT;
+        }
         let Some(subject) = self.subject_of(cx) else { return Step::NEXT };
         let is_refused = match self.default {
             Fallback::Allow => self.is_listed(&subject),
@@ -79,6 +88,22 @@ impl Plugin for Filter {
 }
 
 impl Filter {
+    /// Whether it is for others to say what becomes of the request.
+    fn is_others(&self, request: &Request<'_>) -> bool {
+        match request.form {
+            Form::Origin => {
+                let written = request.header(&header::HOST).unwrap_or_default();
+                let host = written.rsplit_once(':').map_or(written, |(host, _)| host);
+                self.own_hosts.iter().any(|own| own == host)
+            }
+            Form::Authority => {
+                let port = request.uri.authority().and_then(|authority| authority.port_u16()).unwrap_or(443);
+                self.connect_ports.as_ref().is_some_and(|ports| !ports.contains(&port))
+            }
+            Form::Absolute(_) => false,
+        }
+    }
+
     /// What patterns are held against; `None` when nobody will be asked for anything.
     fn subject_of(&self, cx: &Cx<'_>) -> Option<String> {
         let (request, connection) = (cx.request(), cx.connection());

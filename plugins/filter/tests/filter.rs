@@ -137,6 +137,8 @@ fn a_file_and_patterns_are_one_list_and_the_file_is_watched() {
         subject: Subject::Host,
         default: Fallback::Allow,
         case_sensitive: false,
+        connect_ports: None,
+        own_hosts: Vec::new(),
         reverse: None,
     };
     let (named, shared) = (Named::default(), SharedStore::default());

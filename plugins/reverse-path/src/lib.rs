@@ -81,7 +81,9 @@ impl Plugin for ReversePath {
             Found::WithoutSlash(index) => {
                 let location = HeaderValue::try_from(&self.mappings[index].path).expect("a path is visible ASCII");
                 let moved = Response::new(StatusCode::MOVED_PERMANENTLY).with_header(header::LOCATION, location);
-                Step::respond(moved)
+                // Of an empty page, as tinyproxy says it.
+                let html = HeaderValue::from_static("text/html");
+                Step::respond(moved.with_header(header::CONTENT_TYPE, html))
             }
             Found::Nowhere if self.only => Step::respond(Response::refuse(StatusCode::BAD_REQUEST, UNMAPPED)),
             Found::Nowhere => Step::NEXT,

@@ -72,15 +72,18 @@ impl Plugin for Stats {
         let figures = Figures::of(&readings);
         let Some(file) = &self.file else { return Step::respond(page(self.built_in(&figures))) };
         let client = cx.connection().client.ip().to_canonical().to_string();
+        let request = cx.request();
+        let line = format!("{} {} {:?}", request.method, request.uri, request.version);
         Step::wait(async move {
-            let text = match tokio::fs::read(&**file).await {
-                Ok(text) => self.fill(&String::from_utf8_lossy(&text), &figures, &client),
+            let page = match tokio::fs::read(&**file).await {
+                // The words are tinyproxy's.
+                Ok(text) => page(self.fill(&text, &figures, &client, &line)).with_phrase("Statistic requested"),
                 Err(error) => {
                     tracing::error!(target: "lockgate::stats", "cannot read {file}: {error}");
-                    self.built_in(&figures)
+                    page(self.built_in(&figures))
                 }
             };
-            Ok(Verdict::Respond(Box::new(page(text))))
+            Ok(Verdict::Respond(Box::new(page)))
         })
     }
 }
@@ -95,11 +98,14 @@ impl Stats {
             && self.path.as_ref().is_none_or(|path| path == request.path())
     }
 
-    fn fill(&self, text: &str, figures: &Figures, client: &str) -> String {
+    fn fill(&self, text: &[u8], figures: &Figures, client: &str, line: &str) -> Vec<u8> {
         let date = httpdate::fmt_http_date(SystemTime::now());
-        template::fill(text, |name| {
+        template::fill_bytes(text, |name| {
             Some(match name {
                 "clientip" => client,
+                // It is no error.
+                "errno" => "-1",
+                "request" => line,
                 "date" => &date,
                 "package" => &self.package,
                 "version" => env!("CARGO_PKG_VERSION"),
@@ -109,16 +115,16 @@ impl Stats {
         })
     }
 
-    fn built_in(&self, figures: &Figures) -> String {
-        self.fill(BUILT_IN, figures, "")
+    fn built_in(&self, figures: &Figures) -> Vec<u8> {
+        self.fill(BUILT_IN.as_bytes(), figures, "", "")
     }
 }
 
-fn page(text: String) -> Response {
+fn page(text: Vec<u8>) -> Response {
     response(text, "text/html")
 }
 
-fn response(text: String, content_type: &'static str) -> Response {
+fn response(text: impl Into<plugin_api::bytes::Bytes>, content_type: &'static str) -> Response {
     Response::new(StatusCode::OK)
         .with_header(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
         .with_body(text)

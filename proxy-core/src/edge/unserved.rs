@@ -7,6 +7,7 @@ use std::{
 
 use bytes::BytesMut;
 use http::{Method, StatusCode};
+use pingora::protocols::UniqueID as _;
 use plugin_api::{
     Form,
     chain::{Broken, Run},
@@ -21,7 +22,7 @@ use crate::{
     generation::Generation,
     head::{Framing, Head, Refusal},
     metrics::Metric,
-    route,
+    narrative, route,
 };
 
 impl Edge {
@@ -46,7 +47,7 @@ impl Edge {
             Method::CONNECT => Answer::page(StatusCode::METHOD_NOT_ALLOWED, "This listener opens no tunnels."),
             _ => Answer::page(StatusCode::NOT_FOUND, "No site is served under this address."),
         };
-        self.render(generation, &mut page).await;
+        self.render(generation, &mut page, None).await;
         let with_body = head.method != Method::HEAD;
         let written = conn.send(&page.to_wire(keep, with_body), generation.timeouts.write).await;
         self.log(
@@ -66,12 +67,13 @@ impl Edge {
     }
 
     /// Answers a request that no chain may see, and ends the connection.
-    pub(super) async fn refuse(&self, generation: &Generation, conn: &mut Conn, refusal: Refusal) {
+    pub(super) async fn refuse(&self, generation: &Generation, conn: &mut Conn, refusal: Refusal, bytes: &[u8]) {
+        narrative::requested(conn.id(), bytes);
         self.shard.metrics.count(Metric::Refused);
         tracing::debug!(target: "lockgate::edge", client = %self.connection.client, status = refusal.status.as_u16(), reason = refusal.reason, "refused");
         let mut page = generation.wording.refusal(refusal);
         let started = Instant::now();
-        self.render(generation, &mut page).await;
+        self.render(generation, &mut page, Some(&narrative::first_line(bytes))).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
         self.log(generation, nothing(), page.status, page.body.len(), started, "refused");
         conn.set_linger(true);
@@ -96,9 +98,10 @@ impl Edge {
             }
         }
         let Some(mut page) = refusal else { return false };
+        self.shard.metrics.count(Metric::Requests);
         self.shard.metrics.count(Metric::Denied);
         let started = Instant::now();
-        self.render(&generation, &mut page).await;
+        self.render(&generation, &mut page, None).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
         self.log(&generation, nothing(), page.status, page.body.len(), started, "refused");
         conn.set_linger(true);
@@ -106,7 +109,7 @@ impl Edge {
     }
 
     /// Lets a chain render the page of a request that no chain has seen. What is told of the request is where it came from.
-    async fn render(&self, generation: &Generation, page: &mut Answer) {
+    async fn render(&self, generation: &Generation, page: &mut Answer, line: Option<&str>) {
         generation.wording.sign(&mut page.headers);
         let (listener, client) = (&self.connection.listener, self.connection.client.ip());
         let Some(chain) = route::spokesman(&generation.routes, listener, client).filter(|chain| chain.renders_pages())
@@ -122,7 +125,7 @@ impl Edge {
             host: None,
             form: Form::Origin,
         };
-        for broken in page.render(&mut Run::new(Arc::clone(chain)), request, &self.connection).await {
+        for broken in page.render_for(&mut Run::new(Arc::clone(chain)), request, &self.connection, line).await {
             self.tell(&broken);
         }
     }

@@ -39,10 +39,12 @@ impl Sink {
             let file = stream.map_err(|source| OpenError::Open { path: name.into(), source })?;
             Ok(Self::Stream(Stream::new(file.into())))
         };
+        // tinyproxy keeps its log to itself.
+        let mode = if style == Style::Tinyproxy { 0o600 } else { 0o640 };
         match destination {
             Destination::Stderr => standard(io::stderr().as_fd().try_clone_to_owned(), "stderr"),
             Destination::Stdout => standard(io::stdout().as_fd().try_clone_to_owned(), "stdout"),
-            Destination::File(path) => Ok(Self::Stream(Stream::new(append(path, 0o640, owner)?))),
+            Destination::File(path) => Ok(Self::Stream(Stream::new(append(path, mode, owner)?))),
             Destination::Syslog => Ok(Self::Syslog(Syslog::new(SYSLOG.into(), ident(style)))),
             Destination::Off => Ok(Self::Off),
         }

@@ -14,7 +14,8 @@ fn credentials_for_the_proxy_stay_here() {
         let proxy = Proxy::start(&format!("{lines}\nReversePath \"/r/\" \"http://{to}/\""));
         for start in [
             format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n"),
-            format!("GET / HTTP/1.1\r\nHost: {to}\r\n"),
+            // Not by an address that the proxy listens on: that would be the proxy itself.
+            format!("GET / HTTP/1.1\r\nHost: localhost:{}\r\n", to.port()),
             format!("GET /r/ HTTP/1.1\r\nHost: {to}\r\n"),
             format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"),
         ] {

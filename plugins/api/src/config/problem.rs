@@ -63,6 +63,11 @@ impl Problems {
         self.places.values().flatten().collect()
     }
 
+    /// The line of the first problem, from 1.
+    pub fn first_line(&self) -> Option<usize> {
+        self.sorted().first().map(|problem| self.source.position(problem.span.start).0)
+    }
+
     /// `value` when nothing is wrong.
     ///
     /// # Errors
