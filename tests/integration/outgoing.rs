@@ -11,8 +11,8 @@ use std::{
 };
 
 use test_support::{
-    Authority, Connection, Lockgate, Network, Origin, Place, Response, Signal, Squid, Tinyproxy, TlsFront, poll,
-    require, scratch_dir,
+    Authority, Connection, Lockgate, Network, Origin, Place, Process, Response, Signal, Squid, Tinyproxy, TlsFront,
+    poll, require, scratch_dir,
 };
 
 use crate::support::LOCKGATE;
@@ -214,6 +214,31 @@ fn a_parent_that_is_not_trusted_gets_nothing() {
 }
 
 #[test]
+fn without_a_file_the_systems_authorities_are_believed() {
+    let authority = Authority::new().unwrap();
+    let origin = Origin::start().unwrap();
+    let squid = Squid::start_at(&Place::Loopback, 0, "").unwrap();
+    let credentials = authority.issue("parent", &[]).unwrap();
+    let parent = TlsFront::start(0, &credentials, squid.addresses()[0], None).unwrap();
+    let directory = scratch_dir().unwrap();
+    let file = directory.path().join("lockgate.toml");
+    let parents = format!("parents = [{{ use = \"https\", address = \"{}\" }}]", parent.address());
+    fs::write(&file, config(&format!("{{ use = \"forward\", {parents} }}"))).unwrap();
+    let mut command = Command::new(LOCKGATE);
+    command.args(["run", "--config"]).arg(&file).env("SSL_CERT_FILE", authority.ca_file());
+    let mut process = Process::spawn(&command).unwrap();
+    let line = process.wait_for_line("a listener", Lockgate::DEADLINE, |line| line.contains("listening")).unwrap();
+    let address: SocketAddr = line.split_once("address=").unwrap().1.trim().parse().unwrap();
+    for _ in 0..2 {
+        let mut client = Connection::open(address).unwrap();
+        client.send(connect(origin.address())).unwrap();
+        assert_eq!(client.take(12).unwrap(), b"HTTP/1.1 200", "{}", process.output());
+    }
+    let url = get(&format!("http://{}/", origin.address()));
+    assert_eq!(Connection::open(address).unwrap().exchange(url).unwrap().status, 200);
+}
+
+#[test]
 fn a_parent_that_asks_for_a_certificate_gets_it() {
     let authority = Authority::new().unwrap();
     let origin = Origin::start().unwrap();
@@ -378,7 +403,7 @@ fn a_reverse_path_of_tinyproxys_file_may_be_https() {
     fs::write(&file, text).unwrap();
     let mut command = Command::new(LOCKGATE);
     command.args(["tinyproxy", "-d", "-c"]).arg(&file).env("SSL_CERT_FILE", authority.ca_file());
-    let mut process = test_support::Process::spawn(&command).unwrap();
+    let mut process = Process::spawn(&command).unwrap();
     process.wait_for_port(&Place::Loopback, listen, Lockgate::DEADLINE).unwrap();
     let answer = Connection::open(listen).unwrap().exchange("GET /app/head HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(answer.status, 200, "{}", process.output());
@@ -448,6 +473,12 @@ fn the_next_parent_is_tried_when_one_cannot_be_connected() {
     }
     assert_eq!(lockgate.output().matches("others are tried first").count(), 1, "{}", lockgate.output());
     assert!(lockgate.output().contains(&dead.to_string()));
+    // One that hangs up is no help with a tunnel either.
+    let hangs_up = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let rude = hangs_up.local_addr().unwrap();
+    std::thread::spawn(move || hangs_up.incoming().for_each(drop));
+    let with_rude = forward(&format!("parents = [{{ use = \"http\", address = [\"{rude}\", \"{live}\"] }}]"));
+    tunnel(&with_rude, origin.address()).exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     // It comes back, and is the first again.
     let back = Tinyproxy::start_at(&Place::Loopback, dead.port(), "").unwrap();
     let through_it = poll(Duration::from_secs(20), || {
