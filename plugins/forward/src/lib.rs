@@ -67,7 +67,7 @@ impl Plugin for Forward {
                 false if config.bind_order == Order::Turn => Bind::InTurn(Rotation::new(config.bind)),
                 false => Bind::Addresses(config.bind),
             },
-            parents: Parents::build(config.parents, cx)?,
+            parents: Parents::build(config.parents, config.bind_same, cx)?,
             tls,
             timeouts: Timeouts {
                 connect: config.connect_timeout.0,

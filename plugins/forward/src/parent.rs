@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use plugin_api::{Address, BuildCx, Cidr, ConfigError, Health, Parent, ParentKind, TlsKeys};
+use plugin_api::{Address, BuildCx, Cidr, ConfigError, Health, Parent, ParentKind, TlsKeys, config::Duration};
 
 use crate::{
     config::{self, Addresses, Kind},
@@ -32,8 +32,16 @@ enum Pattern {
 }
 
 impl Parents {
-    pub(crate) fn build(configs: Vec<config::Parent>, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
-        let rules = configs.into_iter().enumerate().map(|(index, config)| {
+    /// With `bind_same` every client goes out in another way, and what one finds out says nothing about another's.
+    pub(crate) fn build(
+        configs: Vec<config::Parent>,
+        bind_same: bool,
+        cx: &mut BuildCx<'_>,
+    ) -> Result<Self, ConfigError> {
+        let rules = configs.into_iter().enumerate().map(|(index, mut config)| {
+            if bind_same {
+                config.fail_timeout = Duration::from_secs(0);
+            }
             rule(config, cx).map_err(|message| ConfigError::key("parents", message).index(index).with_hint(FORMS))
         });
         Ok(Self(rules.collect::<Result<_, _>>()?))

@@ -111,6 +111,9 @@ fn a_parent_may_speak_tls_and_have_several_addresses() {
     health.failed(0);
     let again = tunnel(&harness, "c.example:443").parent.unwrap();
     assert!(!again.health.as_ref().unwrap().may_try(0));
+    let same = "bind_same = true\nparents = [{ use = \"http\", address = [\"a:1\", \"b:1\"] }]";
+    let parent = tunnel(&Harness::of::<Forward>(same).unwrap(), "c.example:443").parent.unwrap();
+    assert!(parent.health.is_none(), "what one client's address cannot reach, another's may");
 }
 
 #[test]
