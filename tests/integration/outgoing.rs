@@ -11,8 +11,8 @@ use std::{
 };
 
 use test_support::{
-    Authority, Connection, Lockgate, Network, Origin, Place, Process, Response, Signal, Squid, Tinyproxy, TlsFront,
-    poll, require, scratch_dir,
+    Authority, Connection, Lockgate, Network, Origin, Place, Process, Reservation, Response, Signal, Squid, Tinyproxy,
+    TlsFront, poll, require, scratch_dir,
 };
 
 use crate::support::LOCKGATE;
@@ -55,9 +55,16 @@ fn tunnel(lockgate: &Lockgate, to: SocketAddr) -> Connection {
     client
 }
 
-/// A port of loopback that nobody listens on, until somebody does.
-fn free_port() -> SocketAddr {
-    Place::Loopback.reserve(Place::Loopback.ipv4(), 0).unwrap().address()
+/// A port of loopback that nobody listens on, and that no other test gets.
+fn closed_port() -> Reservation {
+    Place::Loopback.reserve(Place::Loopback.ipv4(), 0).unwrap()
+}
+
+/// It says this so often, and not more often; its log comes a moment after what it did.
+fn assert_told(lockgate: &Lockgate, what: &str, times: usize) {
+    let told = || lockgate.output().matches(what).count();
+    poll(Duration::from_secs(20), || (told() >= times).then_some(()));
+    assert_eq!(told(), times, "{what}: {}", lockgate.output());
 }
 
 fn path(path: &Path) -> String {
@@ -392,7 +399,8 @@ fn a_reverse_path_of_tinyproxys_file_may_be_https() {
     let authority = Authority::new().unwrap();
     let origin = Origin::start().unwrap();
     let server = TlsFront::start(0, &authority.issue("server", &[]).unwrap(), origin.address(), None).unwrap();
-    let listen = free_port();
+    let reserved = closed_port();
+    let listen = reserved.address();
     let directory = scratch_dir().unwrap();
     let file = directory.path().join("tinyproxy.conf");
     let text = format!(
@@ -457,7 +465,8 @@ fn files_that_cannot_be_used_are_found_before_anything_starts() {
 fn the_next_parent_is_tried_when_one_cannot_be_connected() {
     let origin = Origin::start().unwrap();
     let squid = Squid::start_at(&Place::Loopback, 0, "").unwrap();
-    let (dead, live) = (free_port(), squid.addresses()[0]);
+    let reserved = closed_port();
+    let (dead, live) = (reserved.address(), squid.addresses()[0]);
     let url = get(&format!("http://{}/head", origin.address()));
     for kind in ["http", "socks5"] {
         let nobody = forward(&format!("parents = [{{ use = \"{kind}\", address = [\"{dead}\", \"{dead}\"] }}]"));
@@ -471,7 +480,7 @@ fn the_next_parent_is_tried_when_one_cannot_be_connected() {
         assert!(ask(&lockgate, &url).text().to_lowercase().contains("via: 1.1 squid.example"));
         tunnel(&lockgate, origin.address()).exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     }
-    assert_eq!(lockgate.output().matches("others are tried first").count(), 1, "{}", lockgate.output());
+    assert_told(&lockgate, "others are tried first", 1);
     assert!(lockgate.output().contains(&dead.to_string()));
     // One that hangs up is no help with a tunnel either.
     let hangs_up = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -485,7 +494,7 @@ fn the_next_parent_is_tried_when_one_cannot_be_connected() {
         ask(&lockgate, &url).text().to_lowercase().contains("tinyproxy").then_some(())
     });
     assert!(through_it.is_some(), "{}", lockgate.output());
-    assert_eq!(lockgate.output().matches("can be connected again").count(), 1, "{}", lockgate.output());
+    assert_told(&lockgate, "can be connected again", 1);
     drop(back);
 }
 
@@ -599,7 +608,7 @@ fn one_of_several_servers_that_does_not_answer_is_avoided() {
     let answers: Vec<_> = (0..12).map(|_| ask(&lockgate)).collect();
     assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
     assert_eq!(answers.iter().filter(|(_, is_slow)| *is_slow).count(), 1, "{answers:?}");
-    assert_eq!(lockgate.output().matches("others are tried first").count(), 2, "{}", lockgate.output());
+    assert_told(&lockgate, "others are tried first", 2);
     let mut client = Connection::over(place.connect(lockgate.address()).unwrap()).unwrap();
     let metrics = client.exchange(get("/metrics")).unwrap().text();
     assert!(metrics.contains("\nlockgate_upstream_servers_down_total 2\n"), "{metrics}");

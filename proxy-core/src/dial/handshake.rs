@@ -112,8 +112,11 @@ impl Handshake {
             if let Some(end) = memchr::memmem::find(&reply, b"\r\n\r\n") {
                 break end + 4;
             }
-            if reply.len() > LONGEST_REPLY || stream.read_buf(&mut reply).await? == 0 {
+            if reply.len() > LONGEST_REPLY {
                 return Err(HandshakeError::NotHttp);
+            }
+            if stream.read_buf(&mut reply).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         };
         let status = reply.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(1..5)).ok_or(HandshakeError::NotHttp)?;
