@@ -75,7 +75,7 @@ pub(crate) fn load_file(path: &Path, lasting: &Lasting) -> Result<Loaded, LoadEr
             let valid = error.utf8_error().valid_up_to();
             let source = Source::new(name, String::from_utf8_lossy(error.as_bytes()).into_owned());
             let mut problems = Problems::new(source);
-            problems.push(Problem::new(valid..valid + 1, "the file is not UTF-8"));
+            problems.push(Problem::new(valid..valid + char::REPLACEMENT_CHARACTER.len_utf8(), "the file is not UTF-8"));
             return Err(LoadError::Problems(problems));
         }
     };

@@ -269,7 +269,7 @@ fn read_strictly(line: Line<'_>) -> Result<Option<(Span, Directive)>, Problem> {
     let (name, rest) = text.split_at(text.find(is_space).unwrap_or(text.len()));
     let start = line.start + line.text.len() - text.len();
     if let Some(at) = text.find(char::REPLACEMENT_CHARACTER) {
-        return Err(Problem::new(start + at..start + at + 1, "this is not UTF-8"));
+        return Err(Problem::new(start + at..start + at + char::REPLACEMENT_CHARACTER.len_utf8(), "this is not UTF-8"));
     }
     let directive = Directive::parse(name, Arguments::new(start..start + name.len(), rest, start + name.len()))?;
     Ok(Some((start..start + text.trim_end_matches(is_space).len(), directive)))
