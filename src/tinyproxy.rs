@@ -10,6 +10,8 @@ mod complaint;
 mod conf;
 mod directive;
 mod document;
+#[cfg(test)]
+mod fuzz;
 mod line;
 mod overview;
 mod refusal;

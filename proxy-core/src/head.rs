@@ -332,4 +332,6 @@ const MOST_HEADERS: usize = 256;
 const ORDINARY: [bool; 256] = set(b"/-._~?=&%+,:;@!$'()*");
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

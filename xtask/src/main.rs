@@ -1,6 +1,7 @@
-//! Entry point of `cargo xtask`: sets the machine up, then tests, shows or measures Lockgate.
+//! Entry point of `cargo xtask`: sets the machine up, then tests, fuzzes, shows or measures Lockgate.
 
 mod bench;
+mod fuzz;
 mod install;
 mod steps;
 mod test;
@@ -15,8 +16,11 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["demo"] => steps::demo(),
         ["bench", ..] => bench::run(&arguments[1..]),
+        ["fuzz", ..] => fuzz::run(&arguments[1..]),
         _ => {
-            eprintln!("usage: cargo xtask demo | test | bench [reverse] [forward] [quick] | setup");
+            eprintln!(
+                "usage: cargo xtask demo | test | bench [reverse] [forward] [quick] | fuzz [TARGET] [executions] | setup"
+            );
             ExitCode::from(64)
         }
     }

@@ -49,6 +49,9 @@ fn escape(text: &str, out: &mut Vec<u8>) {
 const LONGEST: usize = 32;
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

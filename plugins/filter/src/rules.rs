@@ -242,4 +242,6 @@ const MOST_TOGETHER: usize = 128;
 const MOST_MEMORY: usize = 1 << 20;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

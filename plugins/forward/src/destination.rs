@@ -98,6 +98,9 @@ fn numbers(text: &str) -> Option<Ipv4Addr> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -42,3 +42,6 @@ impl Authority {
 const HOST: [bool; 256] = set(b"-._~!$&'()*+;=%");
 const WRONG: Refusal = bad("The host of the request is malformed.");
 const WRONG_PORT: Refusal = bad("The port of the request is malformed.");
+
+#[cfg(test)]
+mod fuzz;

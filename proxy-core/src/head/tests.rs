@@ -3,7 +3,7 @@
 
 use super::*;
 
-fn parse(bytes: &[u8]) -> Result<(Head, usize), Refusal> {
+pub(super) fn parse(bytes: &[u8]) -> Result<(Head, usize), Refusal> {
     let limits = HeadLimits::default();
     let length = Scanner::default().find_end(bytes, &limits)?.ok_or(bad("incomplete"))?;
     let skip = bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count();
@@ -353,7 +353,7 @@ fn whatever_is_accepted_can_be_read_in_one_way() {
 }
 
 /// What no accepted head may lack or hold, found without the code under test.
-fn one_reading(bytes: &[u8], head: &Head) {
+pub(super) fn one_reading(bytes: &[u8], head: &Head) {
     let shown = bytes.escape_ascii();
     let mut headers = [httparse::EMPTY_HEADER; 256];
     let mut request = httparse::Request::new(&mut headers);

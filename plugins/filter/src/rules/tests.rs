@@ -9,17 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proptest::{
-    prelude::{ProptestConfig, Strategy, any, prop},
-    test_runner::TestRunner,
-};
-
 use super::*;
 use crate::{config::Syntax, syntax::parse};
 
 /// What came of looking for a pattern in a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Bad,
     Found,
     Absent,
@@ -27,7 +22,7 @@ enum Outcome {
 use Outcome::{Absent, Bad, Found};
 
 /// A pattern made ready, or that it is wrong; an error is what the library does and we do not.
-fn ready(syntax: Syntax, ignore_case: bool, pattern: &[u8]) -> Result<Option<Rules>, PatternError> {
+pub(super) fn ready(syntax: Syntax, ignore_case: bool, pattern: &[u8]) -> Result<Option<Rules>, PatternError> {
     let mut builder = Builder::default();
     match parse(pattern, syntax, ignore_case) {
         Ok(hir) => builder.add(&hir)?,
@@ -37,7 +32,7 @@ fn ready(syntax: Syntax, ignore_case: bool, pattern: &[u8]) -> Result<Option<Rul
     builder.build().map(Some)
 }
 
-fn look(rules: Option<&Rules>, ignore_case: bool, subject: &[u8]) -> Outcome {
+pub(super) fn look(rules: Option<&Rules>, ignore_case: bool, subject: &[u8]) -> Outcome {
     let subject = if ignore_case { subject.to_ascii_lowercase() } else { subject.to_vec() };
     match rules.map(|rules| rules.match_any(&subject)) {
         None => Bad,
@@ -48,11 +43,11 @@ fn look(rules: Option<&Rules>, ignore_case: bool, subject: &[u8]) -> Outcome {
 
 /// A question: whether this pattern is found in this subject.
 #[derive(Clone, Copy, Debug)]
-struct Question<'a> {
-    syntax: Syntax,
-    ignore_case: bool,
-    pattern: &'a [u8],
-    subject: &'a [u8],
+pub(super) struct Question<'a> {
+    pub(super) syntax: Syntax,
+    pub(super) ignore_case: bool,
+    pub(super) pattern: &'a [u8],
+    pub(super) subject: &'a [u8],
 }
 
 /// What the C library of this system says.
@@ -84,7 +79,7 @@ fn theirs(questions: &[Question<'_>]) -> Vec<Outcome> {
 }
 
 /// How many answers were compared, and a line for each that differs.
-fn compare(questions: &[Question<'_>]) -> (usize, String) {
+pub(super) fn compare(questions: &[Question<'_>]) -> (usize, String) {
     let (mut wrong, mut compared) = (String::new(), 0);
     let mut last = None;
     for (question, theirs) in questions.iter().zip(theirs(questions)) {
@@ -348,95 +343,6 @@ fn patterns_mean_what_they_mean_to_the_c_library() {
     assert!(wrong.is_empty(), "{} of {compared} differ:\n{wrong}", wrong.lines().count());
 }
 
-/// Pieces of which patterns are made.
-const PIECES: &[&str] = &[
-    "a",
-    "b",
-    "c",
-    "ab",
-    "abc",
-    ".",
-    "\\.",
-    "^",
-    "$",
-    "*",
-    "+",
-    "?",
-    "\\+",
-    "\\?",
-    "|",
-    "\\|",
-    "(",
-    ")",
-    "\\(",
-    "\\)",
-    "[ab]",
-    "[^a]",
-    "[a-c]",
-    "[[:alpha:]]",
-    "[^[:space:]]",
-    "{2}",
-    "{0,2}",
-    "{1,}",
-    "\\{2\\}",
-    "\\{,2\\}",
-    "\\w",
-    "\\W",
-    "\\b",
-    "\\<",
-    "\\>",
-    "\\B",
-    ".*",
-    "(a|b)",
-    "\\(a\\|b\\)",
-    "(^|\\.)",
-    "\\(^\\|\\.\\)",
-    "-",
-    "B",
-    "[!b]",
-    "[",
-    "]",
-];
-
-fn pieces() -> impl Strategy<Value = String> {
-    prop::collection::vec(prop::sample::select(PIECES), 1..8).prop_map(|pieces| pieces.concat())
-}
-
-fn subjects() -> impl Strategy<Value = Vec<String>> {
-    prop::collection::vec("[abcB.-]{0,7}", 6)
-}
-
-/// Some of whatever a strategy makes.
-fn some<T>(strategy: &impl Strategy<Value = T>, number: usize) -> Vec<T> {
-    let mut runner = TestRunner::new(ProptestConfig::default());
-    let one = |_| proptest::strategy::ValueTree::current(&strategy.new_tree(&mut runner).unwrap());
-    (0..number).map(one).collect()
-}
-
-/// The GNU C library loses its way when a group with an anchor is repeated: it finds `.(^|x){2}` in `ax`.
-fn is_beyond_the_library(pattern: &str) -> bool {
-    let has_anchor = ["^", "$", "\\b", "\\B", "\\<", "\\>"].iter().any(|anchor| pattern.contains(anchor));
-    let repeats = |behind: &str| behind.trim_start_matches('\\').starts_with(['{', '*', '+', '?']);
-    has_anchor && pattern.split(')').skip(1).any(repeats)
-}
-
-#[test]
-fn random_patterns_mean_what_they_mean_to_the_c_library() {
-    let number = usize::try_from(ProptestConfig::default().cases).unwrap() * 8;
-    let cases = some(&(pieces(), subjects(), any::<bool>()), number);
-    let mut questions = Vec::new();
-    for (pattern, subjects, ignore_case) in cases.iter().filter(|(pattern, ..)| !is_beyond_the_library(pattern)) {
-        for syntax in SYNTAXES.into_iter().filter(|syntax| !ignore_case || *syntax != Syntax::Fnmatch) {
-            let (pattern, ignore_case) = (pattern.as_bytes(), *ignore_case);
-            let subjects = subjects.iter().map(|subject| subject.as_bytes());
-            questions.extend(subjects.map(|subject| Question { syntax, ignore_case, pattern, subject }));
-        }
-    }
-    let (compared, wrong) = compare(&questions);
-    assert!(compared > 8 * number, "{compared}");
-    assert!(wrong.is_empty(), "{} of {compared} differ:\n{wrong}", wrong.lines().count());
-}
-
 /// Names that look like those of a real list.
 fn names(number: u64) -> impl Iterator<Item = String> {
     let syllables = [
@@ -493,38 +399,4 @@ fn a_hundred_thousand_patterns_take_microseconds() {
     }
 }
 
-proptest::proptest! {
-    /// However patterns are stored, a list finds what one of its patterns finds alone.
-    #[test]
-    fn a_list_finds_what_its_patterns_find(
-        patterns in prop::collection::vec(pieces(), 0..20),
-        subjects in subjects(),
-        ignore_case in any::<bool>(),
-        extended in any::<bool>(),
-    ) {
-        let syntax = if extended { Syntax::Ere } else { Syntax::Bre };
-        let patterns: Vec<Hir> =
-            patterns.iter().filter_map(|pattern| parse(pattern.as_bytes(), syntax, ignore_case).ok()).collect();
-        let mut builder = Builder::default();
-        patterns.iter().for_each(|pattern| builder.add(pattern).unwrap());
-        let rules = builder.build().unwrap();
-        for subject in subjects.iter().map(|subject| subject.to_lowercase()) {
-            let alone = patterns.iter().any(|pattern| is_match(&machine(pattern).unwrap(), subject.as_bytes()));
-            proptest::prop_assert_eq!(rules.match_any(subject.as_bytes()), alone, "{}", subject);
-        }
-    }
-
-    #[test]
-    fn no_bytes_are_too_odd(
-        pattern in prop::collection::vec(any::<u8>(), 0..64),
-        subject in prop::collection::vec(any::<u8>(), 0..64),
-        syntax in prop::sample::select(&SYNTAXES[..]),
-        ignore_case in any::<bool>(),
-    ) {
-        if let Ok(rules) = ready(syntax, ignore_case, &pattern) {
-            look(rules.as_ref(), ignore_case, &subject);
-        }
-    }
-}
-
-const SYNTAXES: [Syntax; 3] = [Syntax::Bre, Syntax::Ere, Syntax::Fnmatch];
+pub(super) const SYNTAXES: [Syntax; 3] = [Syntax::Bre, Syntax::Ere, Syntax::Fnmatch];
