@@ -128,13 +128,16 @@ impl Admission {
             granted
         };
         loop {
+            let due = Instant::now() + SWEEP;
             tokio::select! {
                 biased;
                 place = &mut granted => return place.expect("whoever waits is given a place, never forgotten"),
-                () = tokio::time::sleep(SWEEP) => {
+                () = tokio::time::sleep_until(due) => {
                     let (mut state, now) = (self.state(), Instant::now());
-                    // All who wait come by here, and one look is enough for them.
-                    if state.swept.is_none_or(|swept| now >= swept + SWEEP) {
+                    // All who wait come by here, and one look is enough for them. When we are late ourselves, so may be our
+                    // knowledge of who keeps us waiting.
+                    let is_soon = state.swept.is_some_and(|swept| now < swept + SWEEP);
+                    if !is_soon && now < due + SWEEP {
                         state.sweep(now);
                     }
                 }

@@ -78,8 +78,8 @@ fn all_others_are_served(mode: &[&str], path: &str) {
     eprintln!("{mode:?}: of {} the slowest took {:?} and {:?}", same.len(), slowest(&elsewhere), slowest(&same));
     let visitors = elsewhere.len() + same.len() / 2 + 1;
     poll(Duration::from_secs(10), || (proxy.connections() >= visitors + 300).then_some(())).expect("it was attacked");
-    assert!(elsewhere.len() > 10 && slowest(&elsewhere) < Duration::from_millis(1500), "{elsewhere:?}");
-    assert!(slowest(&same) < Duration::from_millis(2500), "{same:?}");
+    assert!(elsewhere.len() > 10 && slowest(&elsewhere) < Duration::from_secs(2), "{elsewhere:?}");
+    assert!(slowest(&same) < Duration::from_secs(4), "{same:?}");
 }
 
 /// Uploads 4 KiB a second, reads a page bit by bit, and has a tunnel open in which nothing happens for a while.
@@ -124,7 +124,7 @@ fn slow_bodies_keep_nobody_waiting() {
 
 #[test]
 fn ranges_keep_nobody_waiting() {
-    all_others_are_served(&["-R", "-a", "5", "-b", "3000", "-t", "GET"], "/big");
+    all_others_are_served(&["-R", "-a", "5", "-b", "3000", "-t", "GET"], "/");
 }
 
 #[test]

@@ -41,6 +41,8 @@ enum Doing {
 struct Pace {
     since: Option<Instant>,
     credit: Duration,
+    /// The most credit that it can have: who has moved much may pause for longer.
+    most: Duration,
 }
 
 impl Guest {
@@ -94,7 +96,7 @@ impl Guest {
 
     pub(super) fn is_served(&self) {
         let mut standing = self.standing();
-        standing.doing = Doing::Served(Pace { since: None, credit: GRACE });
+        standing.doing = Doing::Served(Pace { since: None, credit: GRACE, most: GRACE });
         // Its request came before it could go.
         standing.sent_away = false;
     }
@@ -138,9 +140,13 @@ impl Guest {
 impl Pace {
     /// What was waited is used up, and what has come buys time anew.
     fn moves(&mut self, bytes: usize, now: Instant) {
-        let waited = self.since.take().map_or(Duration::ZERO, |since| now.duration_since(since));
-        let bought = Duration::from_secs(1).saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX)) / RATE;
-        self.credit = self.credit.saturating_sub(waited).saturating_add(bought).min(GRACE);
+        let time = |rate: u32| Duration::from_secs(1).saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX)) / rate;
+        if let Some(since) = self.since.take() {
+            self.credit = self.credit.saturating_sub(now.duration_since(since));
+            // Only what the client did: the first bytes of an answer go into a buffer, whether somebody reads or not.
+            self.most = self.most.saturating_add(time(EARNING)).min(MOST);
+        }
+        self.credit = self.credit.saturating_add(time(RATE)).min(self.most);
     }
 
     fn overdue(&self, now: Instant) -> Option<Duration> {
@@ -149,7 +155,9 @@ impl Pace {
     }
 }
 
-/// Nobody is late who keeps us waiting for no longer than this.
+/// Nobody is late who keeps us waiting for no longer than this, or than this when it has moved much.
 const GRACE: Duration = Duration::from_millis(500);
-/// Bytes for which a client has a second.
+const MOST: Duration = Duration::from_secs(10);
+/// Bytes for which a client has a second, and for which it may have a second more at once.
 const RATE: u32 = 1024;
+const EARNING: u32 = 16 * 1024;

@@ -86,14 +86,11 @@ async fn most_of_all_who_keep_us_waiting_make_room_soon() {
     let away = || seats.iter().map(|seat| seat.guest().is_sent_away()).collect::<Vec<_>>();
     let mut late = pin!(admission.enter(Some(seats[4].guest())));
     assert!(late.as_mut().poll(&mut cx()).is_pending());
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    assert!(late.as_mut().poll(&mut cx()).is_pending());
+    assert!(tokio::time::timeout(Duration::from_millis(400), late.as_mut()).await.is_err());
     assert_eq!(away(), [false; 5]);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(late.as_mut().poll(&mut cx()).is_pending());
+    assert!(tokio::time::timeout(Duration::from_millis(300), late.as_mut()).await.is_err());
     assert_eq!(away(), [false, true, false, false, false], "as many as wait, and no more");
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(late.as_mut().poll(&mut cx()).is_pending());
+    assert!(tokio::time::timeout(Duration::from_secs(5), late.as_mut()).await.is_err());
     assert_eq!(away(), [false, true, false, false, false], "it is on its way");
     drop(places.remove(1));
     let place = tokio::time::timeout(Duration::ZERO, late).await.unwrap();
@@ -162,6 +159,27 @@ async fn who_moves_enough_is_never_late() {
     tokio::time::advance(Duration::from_millis(100)).await;
     assert!(dripping.overdue(Instant::now()).is_some());
     drop(admission);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_moved_much_may_pause() {
+    let (reader, deaf) = (Guest::new([10, 0, 0, 1].into()), Guest::new([10, 0, 0, 1].into()));
+    for guest in [&reader, &deaf] {
+        guest.is_served();
+        // A buffer takes the beginning.
+        guest.moves(4_000_000);
+        guest.waits(&cx());
+    }
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_millis(200)).await;
+        reader.moves(64 * 1024);
+        reader.waits(&cx());
+    }
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(reader.overdue(Instant::now()), None);
+    assert_eq!(deaf.overdue(Instant::now()), Some(Duration::from_millis(6_500)));
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert!(reader.overdue(Instant::now()).is_some());
 }
 
 #[tokio::test(start_paused = true)]
