@@ -32,7 +32,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
             continue;
         }
         let mut command = Command::new("cargo");
-        command.args(["test", "--package", package, "--lib", tests]).env("PROPTEST_CASES", executions);
+        command
+            .args(["test", "--profile", "fuzz", "--package", package, "--lib", tests])
+            .env("PROPTEST_CASES", executions);
         done.push(step(&format!("{target} ({package}), {executions} executions"), &mut command));
     }
     summary(&done)
