@@ -20,6 +20,7 @@ mod obtain;
 mod original;
 mod outgoing;
 mod pages;
+mod parity;
 mod process;
 mod proxy;
 mod reload;
