@@ -1,5 +1,6 @@
 //! A client's connection, in the form in which pingora takes it and gives it back.
 
+mod origin_date;
 mod watch;
 
 use std::{
@@ -23,7 +24,7 @@ use tokio::{
 };
 
 use self::watch::Clock;
-pub(crate) use self::watch::Watch;
+pub(crate) use self::{origin_date::OriginDate, watch::Watch};
 use crate::admission::Guest;
 
 /// A client's connection.
@@ -44,6 +45,7 @@ pub(crate) struct Conn {
     /// The peer may still be sending: closing at once would reset the connection under our last answer.
     linger: bool,
     clock: Option<Clock>,
+    date: Arc<OriginDate>,
     /// Who wants to know when we wait for the client, and may end that.
     guest: Option<Arc<Guest>>,
 }
@@ -67,6 +69,7 @@ impl Conn {
             body_left: None,
             linger: false,
             clock: None,
+            date: OriginDate::new(),
             guest: None,
         }
     }
@@ -105,6 +108,11 @@ impl Conn {
     /// Bounds the silence of this connection as `watch` says, from now on; `None` ends that.
     pub(crate) fn set_watch(&mut self, watch: Option<Arc<Watch>>, has_body: bool) {
         self.clock = watch.map(|watch| Clock::new(watch, has_body));
+    }
+
+    /// Where the date of an answer is kept that passes through this connection.
+    pub(crate) fn origin_date(&self) -> Arc<OriginDate> {
+        Arc::clone(&self.date)
     }
 
     /// Writes all of this, within the time; `false` when the client does not take it.
@@ -222,6 +230,10 @@ impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(clock) = &mut self.clock {
             clock.wind();
+        }
+        let this = &mut *self;
+        if this.date.put_right(data, &mut this.written) {
+            return Poll::Ready(Ok(data.len()));
         }
         if self.written.len() + data.len() <= GATHER_LIMIT {
             self.written.extend_from_slice(data);

@@ -102,6 +102,7 @@ impl Edge {
             let (served, place) = match arrival {
                 Arrival::Head(length) => {
                     let mut head = bytes.split_to(length);
+                    narrative::requested(conn.id(), &head);
                     settle(&mut head, &generation.limits);
                     match Head::parse(&head, &generation.limits) {
                         Ok(parsed) => {
@@ -118,6 +119,7 @@ impl Edge {
                 }
                 Arrival::End => return None,
                 Arrival::Refused(refusal) => {
+                    narrative::requested(conn.id(), &bytes);
                     self.refuse(&generation, &mut conn, refusal, &bytes).await;
                     return None;
                 }
@@ -212,7 +214,6 @@ impl Edge {
         bytes: BytesMut,
         after: BytesMut,
     ) -> Option<Served> {
-        narrative::requested(conn.id(), &bytes);
         let facts = Facts {
             listener: &self.connection.listener,
             host: head.host.as_deref(),
@@ -257,7 +258,7 @@ impl Edge {
     async fn hand_over(
         &self,
         mut conn: Box<Conn>,
-        flight: Box<Flight>,
+        mut flight: Box<Flight>,
         head: &Head,
         bytes: BytesMut,
         after: BytesMut,
@@ -281,6 +282,7 @@ impl Edge {
                 bytes.unsplit(after);
             }
         }
+        flight.date = Some(conn.origin_date());
         conn.set_watch(flight.watch.clone(), head.body != Framing::None);
         let mut session = ServerSession::new_http1(conn);
         session.set_pipelined_prefix(bytes);

@@ -9,7 +9,13 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use plugin_api::{Chain, Connection, Ending, Form, Outcome, Request, chain::Run};
 
 use crate::{
-    access_log::Record, answer::Answer, conn::Watch, generation::Generation, metrics::Metric, narrative, shard::Shard,
+    access_log::Record,
+    answer::Answer,
+    conn::{OriginDate, Watch},
+    generation::Generation,
+    metrics::Metric,
+    narrative,
+    shard::Shard,
     upstream::Attempts,
 };
 
@@ -26,6 +32,8 @@ pub(crate) struct Flight {
     pub(crate) reuse: Reuse,
     /// Set for upgrade requests: bounds the wait for the upgrade, then the silence after it.
     pub(crate) watch: Option<Arc<Watch>>,
+    /// Where the date of its answer goes.
+    pub(crate) date: Option<Arc<OriginDate>>,
     ended: bool,
 }
 
@@ -107,6 +115,7 @@ impl Flight {
             },
             reuse: Reuse::Allowed,
             watch: None,
+            date: None,
             ended: false,
         }
     }

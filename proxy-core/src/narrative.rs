@@ -79,7 +79,7 @@ pub(crate) fn unreachable(to: &Address, parent: Option<&Parent>, failure: Failur
     };
     let host = dial::host(to);
     match failure {
-        Failure::Resolve | Failure::ResolveTimeout => {
+        Failure::Resolve | Failure::ResolveTimeout | Failure::ParentName => {
             tracing::error!(target: "lockgate::narrative", "opensock: Could not retrieve address info for {host}:{port}");
         }
         Failure::Connect | Failure::ConnectTimeout | Failure::Parent => {

@@ -257,6 +257,9 @@ impl ProxyHttp for Relay {
             return Err(refusal());
         }
         flight.progress.status = Some(head.status);
+        if let Some(date) = &flight.date {
+            date.keep(head.headers.get(header::DATE).cloned());
+        }
         if upgraded {
             session.set_read_timeout(None);
             if let (Some(watch), Some(attempts)) = (&flight.watch, &flight.attempts) {

@@ -65,6 +65,8 @@ pub(crate) enum Failure {
     NotPublic,
     /// The proxy on the way did not connect it.
     Parent,
+    /// The name of the proxy on the way has no address.
+    ParentName,
 }
 
 impl Attempts {
@@ -157,7 +159,7 @@ impl Attempts {
                             let failure = dial::unresolved(&name, &error);
                             // A proxy on the way whose name has no address is no server whose name has none.
                             let is_parent = self.peer.settings().parent.is_some();
-                            self.failure = Some(if is_parent { Failure::Parent } else { failure });
+                            self.failure = Some(if is_parent { Failure::ParentName } else { failure });
                             self.watched().inspect(|watched| watched.failed(metrics));
                         }
                     }
@@ -273,7 +275,7 @@ impl Failure {
             Self::ResolveTimeout => (StatusCode::GATEWAY_TIMEOUT, "The name service did not answer in time."),
             Self::Loop => (StatusCode::LOOP_DETECTED, "This proxy would pass the request on to itself."),
             Self::NotPublic => (StatusCode::FORBIDDEN, "This proxy connects to public addresses only."),
-            Self::Parent => {
+            Self::Parent | Self::ParentName => {
                 (StatusCode::BAD_GATEWAY, "The proxy that this proxy goes through did not make the connection.")
             }
         }

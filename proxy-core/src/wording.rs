@@ -43,7 +43,7 @@ impl Wording {
             (Self::Tinyproxy, Failure::Loop) => {
                 Answer::page(StatusCode::BAD_REQUEST, "You tried to connect to the machine the proxy is running on")
             }
-            (Self::Tinyproxy, Failure::Parent) => {
+            (Self::Tinyproxy, Failure::Parent | Failure::ParentName) => {
                 let reason = "A network error occurred while trying to connect to the upstream web proxy.";
                 Answer::page(status, reason).with_phrase("Unable to connect to upstream proxy")
             }

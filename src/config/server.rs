@@ -58,6 +58,8 @@ struct Raw {
     /// Whose words answers of the proxy itself have. `"tinyproxy"` for status phrases and sentences like tinyproxy's, signed with
     /// its name in `Server` and `Proxy-agent`.
     wording: Option<RawWording>,
+    /// The size of a request target; at most 64 KB can be passed on.
+    target_limit: Option<ByteSize>,
     /// Whether lines of a request head may end without CR, as some scripts write them.
     bare_lf: Option<bool>,
     /// The user, name or number, to run as once listeners and logs are open; for a start as root.
@@ -115,6 +117,7 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
     let or = |given: Option<Duration>, default| given.map_or(default, |given: Duration| given.0);
     let limits = HeadLimits::default();
     let head_limit = raw.head_limit.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
+    let target_limit = raw.target_limit.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
     Some(Server {
         trusted_proxies,
         timeouts: ClientTimeouts {
@@ -123,7 +126,11 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
             read: or(raw.read_timeout, defaults.read),
             write: or(raw.write_timeout, defaults.write),
         },
-        limits: HeadLimits { head: head_limit.unwrap_or(limits.head), bare_lf: raw.bare_lf.unwrap_or(false), ..limits },
+        limits: HeadLimits {
+            head: head_limit.unwrap_or(limits.head),
+            target: target_limit.unwrap_or(limits.target).min(LONGEST_TARGET),
+            bare_lf: raw.bare_lf.unwrap_or(limits.bare_lf),
+        },
         wording: match raw.wording {
             None | Some(RawWording::Plain) => Wording::Plain,
             Some(RawWording::Tinyproxy) => Wording::Tinyproxy,
@@ -139,3 +146,6 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
         },
     })
 }
+
+/// What a URI of the `http` crate holds, without its scheme and authority.
+const LONGEST_TARGET: usize = 64_000;

@@ -11,10 +11,11 @@ use authenticator_api::Authenticator;
 use nix::sched::{CloneFlags, unshare};
 use proxy_core::StartError;
 
-use super::running::Running;
+use super::{running::Running, service::Manner};
 use crate::{
     cli::report,
     config::{LoadError, Loaded, Process, Program},
+    tinyproxy,
 };
 
 /// What stays as it was at the start, whatever the file says by now.
@@ -48,6 +49,9 @@ impl Running {
         match &result {
             Ok(()) => tracing::info!(target: "lockgate", "Reloading config file finished"),
             Err(error) => {
+                if let (ReloadError::Load(error), true) = (error, self.service.manner != Manner::Lockgate) {
+                    tinyproxy::complaint(error).into_iter().for_each(|line| report::plain(format!("{line}\n")));
+                }
                 tracing::warn!(target: "lockgate", "Reloading config file failed!");
                 for line in error.sentences() {
                     tracing::error!(target: "lockgate::reload", "{line}");

@@ -235,7 +235,8 @@ impl Writer<'_> {
         self.document.entry("forwarded", false, &first.span);
         self.document.entry("unreachable_status", UNREACHABLE, &first.span);
         self.timeouts(&["connect_timeout", "read_timeout", "write_timeout", "upgraded_idle_timeout"]);
-        self.warn_about_reversed_requests();
+        self.source_addresses();
+        self.parents();
         !reverse.only.as_ref().is_some_and(|on| on.value)
     }
 
@@ -246,16 +247,6 @@ impl Writer<'_> {
             (Value::Table(vec![("path", from.into()), ("to", to.into())]), path.span.clone())
         });
         Value::List(paths.collect())
-    }
-
-    fn warn_about_reversed_requests(&mut self) {
-        let outgoing = &self.conf.outgoing;
-        let upstream = outgoing.upstreams.first().map(|rule| &rule.span);
-        let bind = outgoing.bind.first().map(|address| &address.span);
-        let same = outgoing.bind_same.as_ref().filter(|on| on.value).map(|on| &on.span);
-        for span in [upstream, bind, same].into_iter().flatten() {
-            self.warnings.push(span.clone(), "this does not apply to the targets of `ReversePath`");
-        }
     }
 
     fn forward(&mut self) {

@@ -1,5 +1,7 @@
 //! What tinyproxy itself says on standard error about a file that it does not start with: there are scripts that look for it.
 
+use std::io;
+
 use plugin_api::config::Problems;
 
 use crate::config::LoadError;
@@ -7,9 +9,11 @@ use crate::config::LoadError;
 /// Its lines about this, in its words. The places and hints are in ours.
 pub(crate) fn complaint(error: &LoadError) -> Vec<String> {
     match error {
+        // It reads a directory like an empty file.
+        LoadError::Read { source, .. } if source.kind() == io::ErrorKind::IsADirectory => vec![MUST.to_owned()],
         LoadError::Read { path, .. } => vec![format!("tinyproxy: Could not open config file \"{path}\".")],
         LoadError::Problems(problems) => syntax(problems),
-        LoadError::Filter(problems) => first(problems).map(filter).into_iter().collect(),
+        LoadError::Filter(problems) => first(problems).and_then(filter).into_iter().collect(),
         LoadError::Listen(_) => vec!["tinyproxy: Could not create listening sockets.".to_owned()],
     }
 }
@@ -18,24 +22,27 @@ pub(crate) fn complaint(error: &LoadError) -> Vec<String> {
 fn syntax(problems: &Problems) -> Vec<String> {
     let message = first(problems).unwrap_or_default();
     if message == NO_PORT {
-        return vec!["tinyproxy: You MUST set a Port in the config file.".to_owned()];
+        return vec![MUST.to_owned()];
     }
-    let port = message.strip_suffix(NOT_A_PORT).map(|port| format!("Bad port number ({port}) supplied for Port."));
+    let port = message.strip_suffix(NOT_A_PORT).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let port = port.map(|port| format!("Bad port number ({port}) supplied for Port."));
     let line = problems.first_line().map(|line| format!("ERROR: Syntax error on line {line}"));
     port.into_iter().chain(line).chain(["Unable to parse config file. Not starting.".to_owned()]).collect()
 }
 
-fn filter(message: &str) -> String {
+fn filter(message: &str) -> Option<String> {
     let Some((_, cause)) = message.split_once("`: ").filter(|_| message.starts_with("cannot read")) else {
-        return message.to_owned();
+        return Some(message.to_owned());
     };
-    format!("filter file: {}", cause.split(" (os error").next().unwrap_or_default())
+    let cause = cause.split(" (os error").next().unwrap_or_default();
+    (cause != "Is a directory").then(|| format!("filter file: {cause}"))
 }
 
 fn first(problems: &Problems) -> Option<&str> {
     problems.sorted().first().map(|problem| problem.message.as_str())
 }
 
+const MUST: &str = "tinyproxy: You MUST set a Port in the config file.";
 /// What a file without a port is told.
 pub(super) const NO_PORT: &str = "there is no port to listen on";
 /// What stands behind a number that is no port.

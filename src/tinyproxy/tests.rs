@@ -44,6 +44,8 @@ fn a_port_alone_is_tinyproxy_with_its_defaults() {
     let expected = r#"[server]
 wording = "tinyproxy"
 bare_lf = true
+head_limit = "256KiB"
+target_limit = "64kB"
 max_clients = 100
 head_timeout = "10m"
 keep_alive_timeout = "10m"

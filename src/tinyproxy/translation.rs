@@ -49,6 +49,9 @@ fn server(conf: &Conf, port: &At<u16>, surroundings: &Surroundings, warnings: &m
     }
     document.entry("wording", "tinyproxy", &port.span);
     document.entry("bare_lf", true, &port.span);
+    // Its limit is 128 KiB for each line.
+    document.entry("head_limit", "256KiB", &port.span);
+    document.entry("target_limit", "64kB", &port.span);
     if surroundings.mode == Mode::Daemon {
         document.entry("daemon", true, &port.span);
     }

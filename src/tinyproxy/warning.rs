@@ -25,6 +25,10 @@ impl Warnings {
 
     pub(super) fn push(&mut self, span: Span, message: impl Into<String>) {
         let warning = Warning { span, message: message.into() };
+        // One directive may be asked for by two links of the chain.
+        if self.list.contains(&warning) {
+            return;
+        }
         let place = self.list.partition_point(|other| other.span.start <= warning.span.start);
         self.list.insert(place, warning);
     }

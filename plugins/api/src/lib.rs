@@ -30,6 +30,7 @@ mod response;
 mod rotation;
 mod step;
 mod tls;
+pub mod way_out;
 
 pub use body::Body;
 pub use build::{BuildCx, Named, SharedStore, StartCx};

@@ -5,7 +5,8 @@ use std::{net::IpAddr, path::PathBuf};
 use plugin_api::{
     config::Duration,
     schemars::JsonSchema,
-    serde::{Deserialize, Serialize},
+    serde::Deserialize,
+    way_out::{BindOrder, ParentKeys},
 };
 
 /// The keys of the `forward` plugin.
@@ -38,7 +39,7 @@ pub struct Config {
 
     /// Whether the first address of `bind` is used always, or each one in its turn.
     #[serde(default)]
-    pub bind_order: Order,
+    pub bind_order: BindOrder,
 
     /// Whether the source address is the one that the client connected to.
     #[serde(default)]
@@ -46,7 +47,7 @@ pub struct Config {
 
     /// Other proxies to go through. The first whose `to` matches the host is used; where none matches, none is.
     #[serde(default)]
-    pub parents: Vec<Parent>,
+    pub parents: Vec<ParentKeys>,
 
     /// File with certificates of authorities in PEM: the only ones that are believed about servers of `https` URLs. Without
     /// it, those that the system trusts.
@@ -81,99 +82,6 @@ pub struct Config {
     /// The status when a server cannot be reached, instead of 502 or 504.
     #[serde(default)]
     pub unreachable_status: Option<u16>,
-}
-
-/// Which of several source addresses is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(crate = "plugin_api::serde", rename_all = "kebab-case")]
-#[schemars(crate = "plugin_api::schemars")]
-pub enum Order {
-    /// The first.
-    #[default]
-    First,
-    /// The next one for each request and tunnel.
-    Turn,
-}
-
-/// Another proxy on the way.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(crate = "plugin_api::serde")]
-#[schemars(crate = "plugin_api::schemars")]
-pub struct Parent {
-    /// What it speaks; `direct` goes through no proxy.
-    #[serde(rename = "use")]
-    pub kind: Kind,
-
-    /// Hosts that are reached through it: `name`, `.below.name`, `.` for names without a dot, an address or a range. Without
-    /// it, all. Addresses and ranges match only hosts that are written as addresses: no name is resolved for this.
-    #[serde(default)]
-    pub to: Option<Vec<String>>,
-
-    /// Where it is: `host:port`, or a list of them, tried in this order until one can be connected; `0.0.0.0:0` is nowhere:
-    /// what would go through it is answered with 502.
-    #[serde(default)]
-    pub address: Option<Addresses>,
-
-    /// How long one of several addresses that could not be connected is tried behind the others; 0 for not at all.
-    #[serde(default = "seconds::<10>")]
-    pub fail_timeout: Duration,
-
-    /// User name for it.
-    #[serde(default)]
-    pub user: Option<String>,
-
-    /// Password for it.
-    #[serde(default)]
-    pub password: Option<String>,
-
-    /// The name that the certificate of an `https` proxy must have; without it, the host of its address.
-    #[serde(default)]
-    pub server_name: Option<String>,
-
-    /// Whether the certificate of an `https` proxy is checked.
-    #[serde(default = "yes")]
-    pub verify: bool,
-
-    /// File with certificates of authorities in PEM: the only ones that are believed about an `https` proxy. Without it,
-    /// those that the system trusts.
-    #[serde(default)]
-    pub ca: Option<PathBuf>,
-
-    /// File with a certificate in PEM, and those between it and its authority, to show to an `https` proxy that asks for one.
-    #[serde(default)]
-    pub certificate: Option<PathBuf>,
-
-    /// File with the private key of `certificate` in PEM.
-    #[serde(default)]
-    pub key: Option<PathBuf>,
-}
-
-/// One address, or several.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(crate = "plugin_api::serde", untagged, expecting = "this must be a string, or a list of strings")]
-#[schemars(crate = "plugin_api::schemars")]
-pub enum Addresses {
-    /// One.
-    One(String),
-    /// Tried in this order.
-    Several(Vec<String>),
-}
-
-/// What a parent proxy speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(crate = "plugin_api::serde", rename_all = "kebab-case")]
-#[schemars(crate = "plugin_api::schemars")]
-pub enum Kind {
-    /// No proxy.
-    Direct,
-    /// HTTP.
-    Http,
-    /// HTTP over TLS.
-    Https,
-    /// SOCKS 4a.
-    Socks4a,
-    /// SOCKS 5.
-    Socks5,
 }
 
 fn seconds<const SECONDS: u64>() -> Duration {

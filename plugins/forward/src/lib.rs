@@ -1,20 +1,17 @@
 //! `forward`: passes requests on to the servers that clients name, and opens tunnels to them.
 
 mod config;
-mod destination;
-mod parent;
 
 use std::sync::Arc;
 
 use plugin_api::{
-    Address, Bind, BuildCx, ConfigError, Cx, Form, Peer, PeerBuilder, Phases, Plugin, Request, Response, Rotation,
-    Scheme, Step, Target, Terminal, Timeouts, Tls, TlsKeys, Verdict,
+    Address, Bind, BuildCx, ConfigError, Cx, Form, Peer, PeerBuilder, Phases, Plugin, Request, Response, Scheme, Step,
+    Target, Terminal, Timeouts, Tls, TlsKeys, Verdict,
     http::{StatusCode, header},
+    way_out::{self, Destination, Parents},
 };
 
-pub use config::{Addresses, Config, Kind, Order, Parent};
-use destination::Destination;
-use parent::Parents;
+pub use config::Config;
 
 /// Ends every chain that it stands in: names the server that the client asked for.
 pub struct Forward {
@@ -39,13 +36,6 @@ impl Plugin for Forward {
     type State = ();
 
     fn build(config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
-        if config.bind_same && !config.bind.is_empty() {
-            let message = "`bind_same` decides the source address; `bind` would never be used";
-            return Err(ConfigError::key("bind", message));
-        }
-        if config.bind_order == Order::Turn && config.bind.is_empty() {
-            return Err(ConfigError::key("bind_order", "nobody can take turns: `bind` has no address"));
-        }
         if let Some(index) = config.connect_ports.iter().flatten().position(|port| *port == 0) {
             let message = "no port is 0; an empty list opens no tunnels";
             return Err(ConfigError::key("connect_ports", message).index(index));
@@ -61,12 +51,7 @@ impl Plugin for Forward {
             transparent: config.transparent,
             own_hosts: config.own_hosts,
             public_only: config.public_only,
-            bind: match config.bind_same {
-                true => Bind::Same,
-                false if config.bind.is_empty() => Bind::Any,
-                false if config.bind_order == Order::Turn => Bind::InTurn(Rotation::new(config.bind)),
-                false => Bind::Addresses(config.bind),
-            },
+            bind: way_out::source(config.bind, config.bind_same, config.bind_order)?,
             parents: Parents::build(config.parents, config.bind_same, cx)?,
             tls,
             timeouts: Timeouts {
@@ -117,27 +102,15 @@ impl Forward {
             // A stranger's server has no business with the client's address.
             .forwarded(false)
             .public_only(self.public_only);
-        if let Some(parent) = self.parent(destination) {
-            peer = peer.parent(parent);
+        let way = self.parents.way(destination);
+        tracing::info!(target: "lockgate::narrative", "{way}");
+        if let Some(parent) = way.parent {
+            peer = peer.parent(Arc::clone(parent));
         }
         if let Some(status) = self.unreachable_status {
             peer = peer.unreachable_status(status);
         }
         peer
-    }
-
-    /// The proxy on the way, which tinyproxy's log tells of.
-    fn parent(&self, destination: &Destination<'_>) -> Option<Arc<plugin_api::Parent>> {
-        let parent = self.parents.towards(destination).cloned();
-        let host = destination.host.written();
-        match &parent {
-            None => tracing::info!(target: "lockgate::narrative", "No upstream proxy for {host}"),
-            Some(parent) => {
-                let (kind, address) = parent::words(parent);
-                tracing::info!(target: "lockgate::narrative", "Found upstream proxy {kind} {address} for {host}");
-            }
-        }
-        parent
     }
 
     fn tunnel(&self, request: &Request<'_>) -> Result<Verdict, Box<Response>> {
@@ -149,7 +122,9 @@ impl Forward {
             return Err(Box::new(Response::refuse(StatusCode::FORBIDDEN, reason).with_phrase("Access violation")));
         }
         let mut target = Target::new(destination.address());
-        target.parent = self.parent(&destination);
+        let way = self.parents.way(&destination);
+        tracing::info!(target: "lockgate::narrative", "{way}");
+        target.parent = way.parent.cloned();
         target.bind = self.bind.clone();
         target.connect_timeout = self.timeouts.connect;
         target.idle_timeout = self.timeouts.upgraded_idle;

@@ -1,8 +1,13 @@
 //! The keys of the `reverse-path` plugin.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
-use plugin_api::{config::Duration, schemars::JsonSchema, serde::Deserialize};
+use plugin_api::{
+    config::Duration,
+    schemars::JsonSchema,
+    serde::Deserialize,
+    way_out::{BindOrder, ParentKeys},
+};
 
 /// The keys of the `reverse-path` plugin.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -29,6 +34,24 @@ pub struct Config {
     /// Whether applications are told about the visitor (`X-Forwarded-*` and `Forwarded`).
     #[serde(default = "yes")]
     pub forwarded: bool,
+
+    /// Other proxies to go through. The first whose `to` matches the host of the application is used; where none matches, none
+    /// is.
+    #[serde(default)]
+    pub parents: Vec<ParentKeys>,
+
+    /// Source addresses towards applications; which of those of the application's address family is used, `bind_order` says.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub bind: Vec<IpAddr>,
+
+    /// Which of several source addresses is used: `"first"`, or `"turn"` for the next one each time.
+    #[serde(default)]
+    pub bind_order: BindOrder,
+
+    /// Whether the source address is the one that the visitor connected to.
+    #[serde(default)]
+    pub bind_same: bool,
 
     /// The status when an application cannot be reached, instead of 502 or 504.
     #[serde(default)]

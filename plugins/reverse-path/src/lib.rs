@@ -5,10 +5,13 @@ mod mapping;
 mod segment;
 mod target;
 
+use std::sync::Arc;
+
 use plugin_api::{
-    BuildCx, ConfigError, Cx, Form, Peer, Phases, Plugin, Request, RequestHead, Response, ResponseHead, Step, Terminal,
-    Timeouts, TlsKeys, Verdict,
+    Bind, BuildCx, ConfigError, Cx, Form, Peer, Phases, Plugin, Request, RequestHead, Response, ResponseHead, Step,
+    Terminal, Timeouts, TlsKeys, Verdict,
     http::{HeaderValue, StatusCode, header},
+    way_out::{self, Parents},
 };
 
 pub use config::{Config, Path};
@@ -20,6 +23,8 @@ pub struct ReversePath {
     mappings: Vec<Mapping>,
     /// One for each mapping.
     peers: Vec<Peer>,
+    /// What tinyproxy's log says about the way to each.
+    ways: Vec<String>,
     /// One for each mapping, when cookies remember paths.
     cookies: Option<Vec<HeaderValue>>,
     /// Ends with `/`.
@@ -43,15 +48,18 @@ impl Plugin for ReversePath {
     type Config = Config;
     type State = State;
 
-    fn build(config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
+    fn build(mut config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
         if config.paths.is_empty() {
             return Err(ConfigError::key("paths", "there must be at least one path"));
         }
         let mappings = mappings(&config, cx)?;
         let cookies = mappings.iter().map(|mapping| mapping::cookie(&mapping.path)).collect::<Result<_, _>>();
         let cookies = cookies.map_err(|error| ConfigError::key("paths", error.to_string()))?;
+        let bind = way_out::source(std::mem::take(&mut config.bind), config.bind_same, config.bind_order)?;
+        let parents = Parents::build(std::mem::take(&mut config.parents), config.bind_same, cx)?;
         Ok(Self {
-            peers: peers(&config, &mappings)?,
+            ways: mappings.iter().map(|mapping| way(mapping, &parents)).collect(),
+            peers: peers(&config, &mappings, &parents, &bind)?,
             cookies: config.magic.then_some(cookies),
             base_url: config.base_url.map(base_url).transpose()?,
             only: config.only,
@@ -76,14 +84,15 @@ impl Plugin for ReversePath {
             }
             Found::In(chosen) => {
                 state.chosen = Some(chosen);
+                tracing::info!(target: "lockgate::narrative", "{}", self.ways[chosen.index]);
                 Step::done(Verdict::Upstream(self.peers[chosen.index].clone()))
             }
             Found::WithoutSlash(index) => {
                 let location = HeaderValue::try_from(&self.mappings[index].path).expect("a path is visible ASCII");
-                let moved = Response::new(StatusCode::MOVED_PERMANENTLY).with_header(header::LOCATION, location);
-                // Of an empty page, as tinyproxy says it.
+                // The type is that of an empty page, as tinyproxy says it.
                 let html = HeaderValue::from_static("text/html");
-                Step::respond(moved.with_header(header::CONTENT_TYPE, html))
+                let moved = Response::new(StatusCode::MOVED_PERMANENTLY).with_header(header::CONTENT_TYPE, html);
+                Step::respond(moved.with_header(header::LOCATION, location))
             }
             Found::Nowhere if self.only => Step::respond(Response::refuse(StatusCode::BAD_REQUEST, UNMAPPED)),
             Found::Nowhere => Step::NEXT,
@@ -170,7 +179,12 @@ fn tls_keys(path: &Path) -> TlsKeys<'_> {
     }
 }
 
-fn peers(config: &Config, mappings: &[Mapping]) -> Result<Vec<Peer>, ConfigError> {
+/// What tinyproxy's log says about the way to an application.
+fn way(mapping: &Mapping, parents: &Parents) -> String {
+    mapping.destination().map(|destination| parents.way(&destination).to_string()).unwrap_or_default()
+}
+
+fn peers(config: &Config, mappings: &[Mapping], parents: &Parents, bind: &Bind) -> Result<Vec<Peer>, ConfigError> {
     let timeouts = Timeouts {
         connect: config.connect_timeout.0,
         read: config.read_timeout.0,
@@ -186,7 +200,10 @@ fn peers(config: &Config, mappings: &[Mapping]) -> Result<Vec<Peer>, ConfigError
     let unreachable = unreachable.transpose()?;
     let peer = |mapping: &Mapping| {
         let mut peer = Peer::builder(vec![mapping.target.address.clone()]);
-        peer = peer.timeouts(timeouts).forwarded(config.forwarded);
+        peer = peer.timeouts(timeouts).forwarded(config.forwarded).bind(bind.clone());
+        if let Some(parent) = mapping.destination().as_ref().and_then(|destination| parents.towards(destination)) {
+            peer = peer.parent(Arc::clone(parent));
+        }
         if let Some(tls) = &mapping.target.tls {
             peer = peer.tls(tls.clone());
         }

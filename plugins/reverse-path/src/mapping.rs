@@ -1,9 +1,12 @@
 //! Paths and where they lead: which one takes a request, and what the request becomes.
 
-use plugin_api::http::{
-    HeaderMap, HeaderValue,
-    header::{self, InvalidHeaderValue},
-    uri::PathAndQuery,
+use plugin_api::{
+    http::{
+        HeaderMap, HeaderValue,
+        header::{self, InvalidHeaderValue},
+        uri::PathAndQuery,
+    },
+    way_out::Destination,
 };
 
 use crate::{segment, target::Target};
@@ -48,6 +51,11 @@ pub(crate) enum PathError {
 }
 
 impl Mapping {
+    /// The application, as rules about hosts see it.
+    pub(crate) fn destination(&self) -> Option<Destination<'_>> {
+        Destination::parse(self.target.host.to_str().ok()?, 80)
+    }
+
     /// The path as it is compared: with a slash at its end.
     pub(crate) fn path(text: &str, magic: bool) -> Result<String, PathError> {
         if !text.starts_with('/') {

@@ -73,7 +73,13 @@ impl Plugin for Stats {
         let Some(file) = &self.file else { return Step::respond(page(self.built_in(&figures))) };
         let client = cx.connection().client.ip().to_canonical().to_string();
         let request = cx.request();
-        let line = format!("{} {} {:?}", request.method, request.uri, request.version);
+        let site = match request.form {
+            Form::Absolute(scheme) => {
+                format!("{}://{}", scheme.as_str(), request.header(&header::HOST).unwrap_or_default())
+            }
+            Form::Origin | Form::Authority => String::new(),
+        };
+        let line = format!("{} {site}{} {:?}", request.method, request.uri, request.version);
         Step::wait(async move {
             let page = match tokio::fs::read(&**file).await {
                 // The words are tinyproxy's.

@@ -59,7 +59,7 @@ pub(super) async fn through(
 
 async fn reach(address: &Address, parent: &Parent, target: &Target, origin: &Origin) -> Result<Stream, Failure> {
     let addresses = resolve(&origin.shard.resolver, address, &origin.connection).await;
-    let addresses = addresses.map_err(|_unresolved| Failure::Parent)?;
+    let addresses = addresses.map_err(|_unresolved| Failure::ParentName)?;
     let tls = parent.tls.as_ref().map(|tls| (tls, host(address)));
     let tls = tls.as_ref().map(|(tls, name)| (*tls, &**name));
     connect(&addresses, tls, &target.bind, &origin.connection, target.connect_timeout).await

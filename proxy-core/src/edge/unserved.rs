@@ -7,7 +7,6 @@ use std::{
 
 use bytes::BytesMut;
 use http::{Method, StatusCode};
-use pingora::protocols::UniqueID as _;
 use plugin_api::{
     Form,
     chain::{Broken, Run},
@@ -68,7 +67,6 @@ impl Edge {
 
     /// Answers a request that no chain may see, and ends the connection.
     pub(super) async fn refuse(&self, generation: &Generation, conn: &mut Conn, refusal: Refusal, bytes: &[u8]) {
-        narrative::requested(conn.id(), bytes);
         self.shard.metrics.count(Metric::Refused);
         tracing::debug!(target: "lockgate::edge", client = %self.connection.client, status = refusal.status.as_u16(), reason = refusal.reason, "refused");
         let mut page = generation.wording.refusal(refusal);

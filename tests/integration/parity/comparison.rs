@@ -22,11 +22,6 @@ pub(super) struct Known {
     /// Differences of single cases.
     #[serde(default)]
     difference: Vec<Entry>,
-    /// Differences that should not be, of both kinds.
-    #[serde(default)]
-    unfixed_rule: Vec<Rule>,
-    #[serde(default)]
-    unfixed: Vec<Entry>,
 }
 
 /// A difference that is the same wherever it appears.
@@ -206,14 +201,14 @@ impl Known {
     /// What is wrong with the outcome of a case: differences that nobody knows of, and known ones that are none.
     pub(super) fn judge(&self, case: &str, found: &[Difference]) -> Vec<String> {
         let mut wrong = Vec::new();
-        for rule in self.rules().filter(|rule| rule.example == case) {
+        for rule in self.rule.iter().filter(|rule| rule.example == case) {
             if !found.iter().any(|one| rule.covers(one)) {
                 wrong.push(format!("  the rule for `{}` makes no difference here ({})", rule.aspect, rule.reason));
             }
         }
-        let rest: Vec<_> = found.iter().filter(|one| !self.rules().any(|rule| rule.covers(one))).collect();
+        let rest: Vec<_> = found.iter().filter(|one| !self.rule.iter().any(|rule| rule.covers(one))).collect();
         let mut excused = BTreeSet::new();
-        for entry in self.entries().filter(|entry| entry.cases.iter().any(|name| name == case)) {
+        for entry in self.difference.iter().filter(|entry| entry.cases.iter().any(|name| name == case)) {
             if let Some(status) = &entry.refused {
                 let is_refused = rest.iter().any(|one| one.aspect == "status" && matches(status, &one.ours));
                 if is_refused && !found.iter().any(|one| one.aspect == "origin.line" && one.ours != ABSENT) {
@@ -247,7 +242,8 @@ impl Known {
     /// What is wrong with the list itself, when these are the cases of an area.
     pub(super) fn check(&self, area: &str, cases: &BTreeSet<String>) -> Vec<String> {
         let prefix = format!("{area}/");
-        let named = self.entries().flat_map(|entry| &entry.cases).chain(self.rules().map(|rule| &rule.example));
+        let named =
+            self.difference.iter().flat_map(|entry| &entry.cases).chain(self.rule.iter().map(|rule| &rule.example));
         let unknown = named.filter(|name| name.starts_with(&prefix) && !cases.contains(*name));
         let mut wrong: Vec<_> =
             unknown.map(|name| format!("{name} is listed as a difference, and is no case")).collect();
@@ -268,16 +264,9 @@ impl Known {
 
     /// Areas that are named.
     pub(super) fn areas(&self) -> BTreeSet<&str> {
-        let named = self.entries().flat_map(|entry| &entry.cases).chain(self.rules().map(|rule| &rule.example));
+        let named =
+            self.difference.iter().flat_map(|entry| &entry.cases).chain(self.rule.iter().map(|rule| &rule.example));
         named.map(|name| name.split('/').next().unwrap_or_default()).collect()
-    }
-
-    fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.rule.iter().chain(&self.unfixed_rule)
-    }
-
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.difference.iter().chain(&self.unfixed)
     }
 }
 

@@ -2,26 +2,30 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use plugin_api::Address;
+use crate::Address;
 
 /// A host and port, as a client writes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Destination<'a> {
-    pub(crate) host: Host<'a>,
-    pub(crate) port: u16,
+pub struct Destination<'a> {
+    /// The host.
+    pub host: Host<'a>,
+    /// The port.
+    pub port: u16,
 }
 
 /// A host: a name, or an address that needs no look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Host<'a> {
+pub enum Host<'a> {
+    /// A name, as it was written.
     Name(&'a str),
+    /// An address.
     Ip(IpAddr),
 }
 
 impl<'a> Destination<'a> {
     /// Reads `host`, `host:port`, `[address]` or `[address]:port`. `None` for what is none of these, a port of 0 or above
     /// 65535 included.
-    pub(crate) fn parse(authority: &'a str, default_port: u16) -> Option<Self> {
+    pub fn parse(authority: &'a str, default_port: u16) -> Option<Self> {
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest.split_once(']')?;
@@ -45,7 +49,7 @@ impl<'a> Destination<'a> {
     }
 
     /// For the engine.
-    pub(crate) fn address(&self) -> Address {
+    pub fn address(&self) -> Address {
         match self.host {
             Host::Name(name) => Address::Host { name: name.to_ascii_lowercase().into(), port: self.port },
             Host::Ip(ip) => Address::Socket(SocketAddr::new(ip, self.port)),
@@ -55,7 +59,7 @@ impl<'a> Destination<'a> {
 
 impl<'a> Host<'a> {
     /// As a certificate has it: an IPv6 address without brackets.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match self {
             Self::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
             Self::Ip(ip) => ip.to_string(),
@@ -63,7 +67,7 @@ impl<'a> Host<'a> {
     }
 
     /// The same as the client wrote it, but for an address in an odd spelling.
-    pub(crate) fn written(&self) -> String {
+    pub fn written(&self) -> String {
         match self {
             Self::Name(name) => (*name).to_owned(),
             Self::Ip(ip) => ip.to_string(),

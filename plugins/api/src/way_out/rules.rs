@@ -1,17 +1,13 @@
 //! Which proxy on the way is used for which host.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
-use plugin_api::{Address, BuildCx, Cidr, ConfigError, Health, Parent, ParentKind, TlsKeys, config::Duration};
-
-use crate::{
-    config::{self, Addresses, Kind},
-    destination::{Destination, Host},
-};
+use super::{Addresses, Destination, Host, Kind, ParentKeys};
+use crate::{Address, BuildCx, Cidr, ConfigError, Health, Parent, ParentKind, TlsKeys, config::Duration};
 
 /// The rules, in order.
 #[derive(Debug)]
-pub(crate) struct Parents(Vec<Rule>);
+pub struct Parents(Vec<Rule>);
 
 #[derive(Debug)]
 struct Rule {
@@ -32,12 +28,12 @@ enum Pattern {
 }
 
 impl Parents {
-    /// With `bind_same` every client goes out in another way, and what one finds out says nothing about another's.
-    pub(crate) fn build(
-        configs: Vec<config::Parent>,
-        bind_same: bool,
-        cx: &mut BuildCx<'_>,
-    ) -> Result<Self, ConfigError> {
+    /// Reads the rules of the key `parents`. With `bind_same` every client goes out in another way, and what one finds out says nothing about another's.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be used.
+    pub fn build(configs: Vec<ParentKeys>, bind_same: bool, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
         let rules = configs.into_iter().enumerate().map(|(index, mut config)| {
             if bind_same {
                 config.fail_timeout = Duration::from_secs(0);
@@ -48,8 +44,34 @@ impl Parents {
     }
 
     /// The proxy to go through; `None` to go straight.
-    pub(crate) fn towards(&self, destination: &Destination<'_>) -> Option<&Arc<Parent>> {
+    pub fn towards(&self, destination: &Destination<'_>) -> Option<&Arc<Parent>> {
         self.0.iter().find(|rule| rule.matches(&destination.host))?.parent.as_ref()
+    }
+
+    /// The same with what is to be told about it.
+    pub fn way<'w>(&'w self, destination: &'w Destination<'w>) -> Way<'w> {
+        Way { parent: self.towards(destination), destination }
+    }
+}
+
+/// The way to a destination. Shown, it is the line that tinyproxy's log has about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'w> {
+    /// The proxy to go through; `None` to go straight.
+    pub parent: Option<&'w Arc<Parent>>,
+    destination: &'w Destination<'w>,
+}
+
+impl fmt::Display for Way<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.destination.host.written();
+        match self.parent {
+            None => write!(f, "No upstream proxy for {host}"),
+            Some(parent) => {
+                let (kind, address) = words(parent);
+                write!(f, "Found upstream proxy {kind} {address} for {host}")
+            }
+        }
     }
 }
 
@@ -94,7 +116,7 @@ fn plain(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-fn rule(config: config::Parent, cx: &mut BuildCx<'_>) -> Result<Rule, String> {
+fn rule(config: ParentKeys, cx: &mut BuildCx<'_>) -> Result<Rule, String> {
     let to = match &config.to {
         None => Vec::new(),
         Some(list) if list.is_empty() => return Err("an empty `to` matches nothing; leave it out to match all".into()),
@@ -129,7 +151,7 @@ fn rule(config: config::Parent, cx: &mut BuildCx<'_>) -> Result<Rule, String> {
     Ok(Rule { to, parent: Some(parent.health(health).into()) })
 }
 
-fn tls_keys(config: &config::Parent) -> TlsKeys<'_> {
+fn tls_keys(config: &ParentKeys) -> TlsKeys<'_> {
     TlsKeys {
         server_name: config.server_name.as_deref(),
         is_unverified: !config.verify,
@@ -140,7 +162,7 @@ fn tls_keys(config: &config::Parent) -> TlsKeys<'_> {
 }
 
 /// What it is called in tinyproxy's log.
-pub(crate) fn words(parent: &Parent) -> (&'static str, String) {
+fn words(parent: &Parent) -> (&'static str, String) {
     let kind = match parent.kind {
         ParentKind::Socks4a => "socks4",
         ParentKind::Socks5 => "socks5",
