@@ -15,4 +15,7 @@ mod running;
 mod service;
 mod signals;
 
-pub(crate) use self::service::{Manner, Service};
+pub(crate) use self::{
+    identity::{group_id, user_id},
+    service::{Manner, Service},
+};

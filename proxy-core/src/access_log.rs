@@ -6,7 +6,6 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
-    net::SocketAddr,
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
@@ -18,6 +17,7 @@ use std::{
 };
 
 use http::{Method, StatusCode, Version};
+use plugin_api::Client;
 
 mod format;
 
@@ -64,7 +64,7 @@ pub enum Format {
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) time: SystemTime,
-    pub(crate) client: SocketAddr,
+    pub(crate) client: Client,
     pub(crate) listener: Arc<str>,
     pub(crate) route: Option<Arc<str>>,
     pub(crate) method: Method,

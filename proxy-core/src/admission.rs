@@ -8,17 +8,18 @@ mod guest;
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use plugin_api::Client;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
 pub(crate) use self::guest::Guest;
+use self::guest::Origin;
 
 /// Gives places to requests, and seats to connections.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ struct State {
     limit: Option<usize>,
     served: usize,
     /// How many of them come from where.
-    origins: HashMap<IpAddr, usize>,
+    origins: HashMap<Origin, usize>,
     waiting: VecDeque<(Option<Arc<Guest>>, oneshot::Sender<Place>)>,
     guests: HashMap<u64, Arc<Guest>>,
     next: u64,
@@ -82,7 +83,7 @@ impl Admission {
     }
 
     /// Waits for a seat: for a new connection, which is to be accepted only then. `None` when anybody may come.
-    pub(crate) async fn seat(self: &Arc<Self>, client: IpAddr) -> Option<Seat> {
+    pub(crate) async fn seat(self: &Arc<Self>, client: Client) -> Option<Seat> {
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             // From here on nobody who leaves is missed.
@@ -94,7 +95,7 @@ impl Admission {
         }
     }
 
-    fn try_seat(self: &Arc<Self>, client: IpAddr) -> Result<Option<Seat>, Full> {
+    fn try_seat(self: &Arc<Self>, client: Client) -> Result<Option<Seat>, Full> {
         let mut state = self.state();
         let Some(limit) = state.limit else { return Ok(None) };
         if state.guests.len() >= limit.saturating_add(LOBBY) && !state.make_room() {

@@ -1,8 +1,8 @@
 //! What the engine is started with: resolved values, no text.
 
-use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use crate::{Cidr, Counters, LogConfig, Route, Wording};
+use crate::{Counters, ListenAddress, LogConfig, Route, Source, Wording};
 
 /// Everything that the engine needs.
 pub struct Config {
@@ -11,7 +11,7 @@ pub struct Config {
     /// Routes; the first that matches a request takes it.
     pub routes: Vec<Route>,
     /// Peers whose forwarding headers are believed.
-    pub trusted_proxies: Vec<Cidr>,
+    pub trusted_proxies: Vec<Source>,
     /// How long it waits for clients.
     pub timeouts: ClientTimeouts,
     /// How large a request head may be.
@@ -34,7 +34,9 @@ pub struct Listener {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Its addresses. Port 0 takes a free port, the same for every shard. `[::]` takes IPv6 only.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<ListenAddress>,
+    /// Who may connect to those that are unix sockets.
+    pub access: SocketAccess,
     /// Sets `IP_TRANSPARENT`, so that connections which TPROXY brings here keep their destination (needs
     /// `CAP_NET_ADMIN`, see ip(7)).
     pub transparent: bool,
@@ -42,6 +44,8 @@ pub struct Listener {
     pub redirected: bool,
     /// Whether connections are kept for further requests.
     pub keep_alive: bool,
+    /// Clients that announce for whom they speak (PROXY protocol); a connection of theirs without an announcement is ended.
+    pub announcers: Vec<Source>,
     /// Whether tinyproxy's lines about new connections say where they came in.
     pub tell_local: bool,
     /// How much longer connections are accepted after a stop was asked for: whoever sent a SYN before traffic was led
@@ -51,16 +55,36 @@ pub struct Listener {
 
 impl Listener {
     /// A plain listener with keep-alive.
-    pub fn new(name: impl Into<Arc<str>>, addresses: Vec<SocketAddr>) -> Self {
+    pub fn new(name: impl Into<Arc<str>>, addresses: Vec<impl Into<ListenAddress>>) -> Self {
         Self {
             name: name.into(),
-            addresses,
+            addresses: addresses.into_iter().map(Into::into).collect(),
+            access: SocketAccess::default(),
             transparent: false,
             redirected: false,
             keep_alive: true,
             tell_local: false,
+            announcers: Vec::new(),
             accept_grace: Duration::ZERO,
         }
+    }
+}
+
+/// Permissions and owner of unix sockets: who may write to one may connect (unix(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// The permission bits.
+    pub mode: u32,
+    /// The user that it belongs to; the process's own where there is none.
+    pub owner: Option<u32>,
+    /// The group that it belongs to; the process's own where there is none.
+    pub group: Option<u32>,
+}
+
+impl Default for SocketAccess {
+    /// For the process's own user and group.
+    fn default() -> Self {
+        Self { mode: 0o660, owner: None, group: None }
     }
 }
 

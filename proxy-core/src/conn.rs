@@ -18,14 +18,12 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     raw_connect::ProxyDigest,
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
-};
+use plugin_api::Client;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use self::watch::Clock;
 pub(crate) use self::{origin_date::OriginDate, watch::Watch};
-use crate::admission::Guest;
+use crate::{admission::Guest, client_stream::ClientStream};
 
 /// A client's connection.
 ///
@@ -33,7 +31,7 @@ use crate::admission::Guest;
 /// request without a body is served, what the client sends next is kept for the edge, because pingora would give up the
 /// connection; and it watches a clock for upgraded connections, whose silence pingora can only bound from one side.
 pub(crate) struct Conn {
-    socket: Option<TcpStream>,
+    socket: Option<ClientStream>,
     digest: Arc<SocketDigest>,
     id: i32,
     written: BytesMut,
@@ -51,14 +49,18 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(socket: TcpStream, client: SocketAddr, local: SocketAddr) -> Self {
+    pub(crate) fn new(socket: ClientStream, client: Client, local: SocketAddr) -> Self {
         use std::os::fd::AsRawFd as _;
         let id = socket.as_raw_fd();
         let digest = SocketDigest::from_raw_fd(id);
         let inet = pingora::protocols::l4::socket::SocketAddr::Inet;
+        let (client, local) = match client {
+            Client::Inet(client) => (Some(inet(client)), Some(inet(local))),
+            Client::Unix => (None, None),
+        };
         // Set once here, so that pingora never asks the system for them again.
-        let _ = digest.peer_addr.set(Some(inet(client)));
-        let _ = digest.local_addr.set(Some(inet(local)));
+        let _ = digest.peer_addr.set(client);
+        let _ = digest.local_addr.set(local);
         Self {
             socket: Some(socket),
             digest: Arc::new(digest),
@@ -125,11 +127,11 @@ impl Conn {
     }
 
     /// The socket, for a tunnel. Everything written so far must have been flushed.
-    pub(crate) fn into_socket(mut self) -> TcpStream {
+    pub(crate) fn into_socket(mut self) -> ClientStream {
         self.socket.take().expect("only drop and this, which consume it, take the socket")
     }
 
-    fn socket(&mut self) -> &mut TcpStream {
+    fn socket(&mut self) -> &mut ClientStream {
         self.socket.as_mut().expect("only drop takes the socket")
     }
 
@@ -287,7 +289,7 @@ impl Drop for Conn {
 
 /// Writes what is left, closes our side and reads what the peer still sends, so that the kernel does not answer it with a reset that would
 /// destroy our last response on its way (RFC 9112 §9.6).
-async fn linger(mut socket: TcpStream, rest: BytesMut) {
+async fn linger(mut socket: ClientStream, rest: BytesMut) {
     let _ = tokio::time::timeout(LINGER_TIME, async {
         socket.write_all(&rest).await?;
         socket.shutdown().await?;

@@ -10,14 +10,12 @@ use plugin_api::{
     Ending, ParentKind, Request, Target,
     chain::{Broken, Decision},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use self::passed_on::PassedOn;
 use crate::{
     answer::Answer,
+    client_stream::ClientStream,
     conn::Conn,
     dial::{DialError, Dialled, Stream, dial},
     flight::{Flight, Line, Reply},
@@ -150,7 +148,7 @@ async fn open(
 
 /// An open tunnel: no more than what the hours that it may last need.
 pub(crate) struct Tunnel {
-    client: TcpStream,
+    client: ClientStream,
     server: Stream,
     flight: Box<Flight>,
     silence: Option<Duration>,

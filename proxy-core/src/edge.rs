@@ -2,7 +2,7 @@
 
 mod unserved;
 
-use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
 use http::{Method, StatusCode};
@@ -14,19 +14,21 @@ use pingora::{
 use plugin_api::{Chain, Connection};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     sync::watch,
 };
 
 use crate::{
     Listener,
     admission::{Guest, Place},
+    client_stream::ClientStream,
     conn::{Conn, Watch},
     connect::{self, Tunnel},
     flight::{Flight, Line, Origin, Reuse},
     generation::Generation,
     head::{Framing, Head, Refusal, Scanner, settle},
+    metrics::Metric,
     narrative,
+    proxy_protocol::{self, Announced},
     relay::{HANDOVER, Relay},
     route::{self, Facts},
     shard::Shard,
@@ -86,11 +88,11 @@ impl Edge {
     }
 
     /// Serves the connection to its end, or until it has become a tunnel, which keeps its place.
-    pub(crate) async fn serve(self, stream: TcpStream) -> Option<(Tunnel, Place)> {
-        let (client, local): (SocketAddr, SocketAddr) = (self.connection.client, self.connection.local);
-        let mut conn = Box::new(Conn::new(stream, client, local));
-        conn.set_guest(self.guest.clone());
+    pub(crate) async fn serve(mut self, mut stream: ClientStream) -> Option<(Tunnel, Place)> {
         let mut bytes = BytesMut::new();
+        self.meet(&mut stream, &mut bytes).await?;
+        let mut conn = Box::new(Conn::new(stream, self.connection.client, self.connection.local));
+        conn.set_guest(self.guest.clone());
         let mut wait = Wait::First;
         if self.turns_away(&mut conn).await {
             return None;
@@ -137,6 +139,33 @@ impl Edge {
             conn = back;
             wait = Wait::Next;
         }
+    }
+
+    /// Learns who the client is, from a proxy that speaks for it if this is one. `None` when that does not say so.
+    async fn meet(&mut self, stream: &mut ClientStream, bytes: &mut BytesMut) -> Option<()> {
+        let proxy = self.connection.client;
+        if self.listener.announcers.iter().any(|source| source.contains(proxy)) {
+            let within = self.shard.generation().timeouts.head;
+            match proxy_protocol::receive(stream, bytes, within).await {
+                Ok(Announced::Client(client)) => {
+                    let connection = Arc::make_mut(&mut self.connection);
+                    connection.client = client;
+                    self.guest.iter().for_each(|guest| guest.is(client));
+                }
+                Ok(Announced::Nobody) => {}
+                Err(error) => {
+                    self.shard.metrics.count(Metric::Refused);
+                    tracing::info!(
+                        target: "lockgate::listener", listener = &*self.listener.name, %proxy,
+                        error = &error as &dyn std::error::Error, "a proxy does not say whom it speaks for"
+                    );
+                    return None;
+                }
+            }
+        }
+        let local = self.listener.tell_local.then_some(self.connection.local);
+        narrative::connected(&*stream, self.connection.client, local);
+        Some(())
     }
 
     /// Waits for a whole head: for its first byte as `wait` says, then the head's own time for all of it.
@@ -219,7 +248,7 @@ impl Edge {
             host: head.host.as_deref(),
             path: &bytes[head.path.clone()],
             method: &head.method,
-            client: self.connection.client.ip(),
+            client: self.connection.client,
         };
         let Some(chain) = route::find(&generation.routes, &facts) else {
             return self.unrouted(&generation, conn, &head, &bytes, after).await.map(Served::Again);

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
@@ -14,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    Config, Counters, LogConfig, Snapshot, StartError,
+    Config, Counters, ListenAddress, LogConfig, Snapshot, StartError,
     access_log::{AccessLog, Opened, Writer},
     admission::Admission,
     generation::Generation,
@@ -101,22 +100,18 @@ impl Bound {
     }
 
     /// Makes the listening sockets somebody else's, who is to serve in our place: the kernel lets only their owner listen beside
-    /// them (`SO_REUSEPORT`, socket(7)), as a reload does that turns `127.0.0.1:80` into `0.0.0.0:80`.
+    /// them (`SO_REUSEPORT`, socket(7)), as a reload does that turns `127.0.0.1:80` into `0.0.0.0:80`. Files of unix sockets, too,
+    /// as far as the configuration does not say whose they are.
     ///
     /// # Errors
     ///
     /// Only root may do this.
     pub fn give_to(&self, user: u32, group: u32) -> io::Result<()> {
-        use rustix::fs::{Gid, Uid, fchown};
-        let sockets = self.change.sockets.iter().flatten();
-        for Socket { socket, .. } in sockets {
-            fchown(socket, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
-        }
-        Ok(())
+        self.change.give_to(user, group)
     }
 
     /// Where it listens: listener names and addresses, with the ports that the system chose.
-    pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+    pub fn addresses(&self) -> Vec<(Arc<str>, ListenAddress)> {
         self.change.addresses()
     }
 }
@@ -178,7 +173,7 @@ impl Engine {
     }
 
     /// Where it listens: listener names and addresses, with the ports that the system chose.
-    pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+    pub fn addresses(&self) -> Vec<(Arc<str>, ListenAddress)> {
         self.listeners.addresses()
     }
 
@@ -190,12 +185,14 @@ impl Engine {
     /// Takes no new connections (those that are complete are still accepted), lets requests finish, and returns when
     /// they have or the deadline is over. Blocks.
     pub fn drain(mut self, deadline: Duration) -> Drained {
+        self.listeners.hide();
         self.phase.send_replace(Phase::Drain(Instant::now() + deadline));
         self.join()
     }
 
     /// Cuts everything. Blocks for as long as a hook that is running now takes.
     pub fn stop(mut self) -> Drained {
+        self.listeners.hide();
         self.phase.send_replace(Phase::Stop);
         self.join()
     }
@@ -258,6 +255,8 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.listeners.hide();
+        self.listeners.hide();
         self.phase.send_replace(Phase::Stop);
         self.join();
     }

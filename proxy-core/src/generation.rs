@@ -5,12 +5,12 @@ use std::sync::Arc;
 use plugin_api::{BoxFuture, StartCx};
 use tokio::{runtime::Handle, sync::watch};
 
-use crate::{Cidr, ClientTimeouts, Config, HeadLimits, Route, StartError, Wording, access_log::AccessLog};
+use crate::{ClientTimeouts, Config, HeadLimits, Route, Source, StartError, Wording, access_log::AccessLog};
 
 /// The part of the configuration that requests are served by. Replaced as a whole, dropped with its last request.
 pub(crate) struct Generation {
     pub(crate) routes: Vec<Route>,
-    pub(crate) trusted_proxies: Vec<Cidr>,
+    pub(crate) trusted_proxies: Vec<Source>,
     pub(crate) timeouts: ClientTimeouts,
     pub(crate) limits: HeadLimits,
     pub(crate) wording: Wording,

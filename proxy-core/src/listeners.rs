@@ -2,20 +2,24 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::{Listener, StartError, listener};
+use crate::{
+    ListenAddress, Listener, StartError,
+    listener::{self, ListeningSocket, SocketFile},
+};
 
 /// An address that is listened on, for as long as the configuration names it.
 pub(crate) struct Slot {
     /// As configured; its port may be 0.
-    wanted: SocketAddr,
-    pub(crate) address: SocketAddr,
+    wanted: ListenAddress,
+    pub(crate) address: ListenAddress,
+    /// Of a unix socket.
+    file: Option<SocketFile>,
     /// The listener that it belongs to now.
     pub(crate) listener: ArcSwap<Listener>,
     closing: watch::Sender<bool>,
@@ -24,7 +28,7 @@ pub(crate) struct Slot {
 /// One shard's socket of a slot.
 pub(crate) struct Socket {
     pub(crate) slot: Arc<Slot>,
-    pub(crate) socket: std::net::TcpListener,
+    pub(crate) socket: ListeningSocket,
 }
 
 /// The slots of an engine.
@@ -42,13 +46,32 @@ pub(crate) struct Change {
 }
 
 impl Change {
+    /// Makes what it opens somebody else's.
+    pub(crate) fn give_to(&self, user: u32, group: u32) -> io::Result<()> {
+        use rustix::fs::{Gid, Uid, fchown};
+        for Socket { socket, .. } in self.sockets.iter().flatten() {
+            fchown(socket, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+        }
+        for slot in &self.opened {
+            slot.file.as_ref().map_or(Ok(()), |file| file.give_to(user, group, &slot.listener.load().access))?;
+        }
+        Ok(())
+    }
+
     /// Names and addresses of what it opens.
-    pub(crate) fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
-        self.opened.iter().map(|slot| (Arc::clone(&slot.listener.load().name), slot.address)).collect()
+    pub(crate) fn addresses(&self) -> Vec<(Arc<str>, ListenAddress)> {
+        self.opened.iter().map(|slot| (Arc::clone(&slot.listener.load().name), slot.address.clone())).collect()
     }
 }
 
 impl Slot {
+    /// Lets nobody find it any more. Whoever has connected is still served.
+    fn hide(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
     /// Ready when the address is no longer wanted.
     pub(crate) async fn closing(&self) {
         // The sender is in `self`.
@@ -65,15 +88,23 @@ impl Listeners {
             Change { kept: Vec::new(), opened: Vec::new(), sockets: (0..shards).map(|_| Vec::new()).collect() };
         for listener in wanted {
             let listener = Arc::new(listener.clone());
-            for &address in &listener.addresses {
-                let failed = |source| StartError::Listen { listener: Arc::clone(&listener.name), address, source };
+            for address in &listener.addresses {
+                let failed = |source| {
+                    let (listener, address) = (Arc::clone(&listener.name), address.clone());
+                    StartError::Listen { listener, address, source }
+                };
+                let is_any_port = address.inet().is_some_and(|address| address.port() == 0);
                 let serves = |slot: &Arc<Slot>| {
-                    slot.wanted == address && (address.port() != 0 || slot.listener.load().name == listener.name)
+                    slot.wanted == *address && (!is_any_port || slot.listener.load().name == listener.name)
                 };
                 if let Some(index) = left.iter().position(serves) {
                     let slot = left.swap_remove(index);
                     if slot.listener.load().transparent != listener.transparent {
                         return Err(failed(io::Error::other("`transparent` can only change with a restart")));
+                    }
+                    if slot.file.is_some() && slot.listener.load().access != listener.access {
+                        let message = "`mode`, `owner` and `group` can only change with a restart";
+                        return Err(failed(io::Error::other(message)));
                     }
                     change.kept.push((slot, Arc::clone(&listener)));
                     continue;
@@ -82,8 +113,9 @@ impl Listeners {
                 let neighbour = all.iter().any(|slot| address.port() != 0 && slot.address.port() == address.port());
                 let bound = listener::bind(&listener, address, shards, neighbour).map_err(failed)?;
                 let slot = Arc::new(Slot {
-                    wanted: address,
+                    wanted: address.clone(),
                     address: bound.address,
+                    file: bound.file,
                     listener: ArcSwap::from(Arc::clone(&listener)),
                     closing: watch::Sender::new(false),
                 });
@@ -106,14 +138,20 @@ impl Listeners {
         }
         now.extend(change.opened);
         for slot in slots.iter().filter(|slot| !now.iter().any(|kept| Arc::ptr_eq(kept, slot))) {
+            slot.hide();
             slot.closing.send_replace(true);
         }
         *slots = now;
     }
 
+    /// Lets nobody find the unix sockets any more. Whoever has connected is still served.
+    pub(crate) fn hide(&self) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|slot| slot.hide());
+    }
+
     /// Names and addresses, with the ports that the system chose.
-    pub(crate) fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+    pub(crate) fn addresses(&self) -> Vec<(Arc<str>, ListenAddress)> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.iter().map(|slot| (Arc::clone(&slot.listener.load().name), slot.address)).collect()
+        slots.iter().map(|slot| (Arc::clone(&slot.listener.load().name), slot.address.clone())).collect()
     }
 }

@@ -4,19 +4,16 @@
 //! its level CONNECT. They are off unless the log is to look like tinyproxy's. Descriptor numbers are how its readers tell
 //! which lines belong together.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd,
-};
+use std::{net::SocketAddr, os::fd::AsRawFd};
 
-use plugin_api::{Address, Parent, ParentKind};
+use plugin_api::{Address, Client, Parent, ParentKind};
 
 use crate::{dial, upstream::Failure};
 
 /// A client has connected.
-pub(crate) fn connected(client_socket: &impl AsRawFd, client: SocketAddr, local: Option<SocketAddr>) {
-    let (fd, client) = (client_socket.as_raw_fd(), plain(client));
-    match local.map(plain) {
+pub(crate) fn connected(client_socket: &impl AsRawFd, client: Client, local: Option<SocketAddr>) {
+    let (fd, client) = (client_socket.as_raw_fd(), client.name());
+    match local.map(|local| local.ip().to_canonical()) {
         None => tracing::info!(target: "lockgate::narrative::connect", "Connect (file descriptor {fd}): {client}"),
         Some(local) => {
             tracing::info!(target: "lockgate::narrative::connect", "Connect (file descriptor {fd}): {client} at [{local}]");
@@ -95,8 +92,4 @@ fn word(kind: ParentKind) -> &'static str {
         ParentKind::Socks5 => "socks5",
         _ => "http",
     }
-}
-
-fn plain(address: SocketAddr) -> IpAddr {
-    address.ip().to_canonical()
 }

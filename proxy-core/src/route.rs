@@ -1,11 +1,11 @@
 //! Which chain takes a request.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use http::Method;
-use plugin_api::Chain;
+use plugin_api::{Chain, Client};
 
-use crate::Cidr;
+use crate::Source;
 
 /// A route: conditions, all of which must hold, and the chain for requests that meet them. An empty list of conditions of
 /// one kind holds for every request.
@@ -21,7 +21,7 @@ pub struct Route {
     /// Methods.
     pub methods: Vec<Method>,
     /// Clients.
-    pub clients: Vec<Cidr>,
+    pub clients: Vec<Source>,
     /// The chain.
     pub chain: Arc<Chain>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) host: Option<&'a str>,
     pub(crate) path: &'a [u8],
     pub(crate) method: &'a Method,
-    pub(crate) client: IpAddr,
+    pub(crate) client: Client,
 }
 
 /// The first route that matches.
@@ -43,18 +43,18 @@ pub(crate) fn find<'r>(routes: &'r [Route], facts: &Facts<'_>) -> Option<&'r Arc
 
 /// The chain that speaks for requests which no route takes, or which cannot be read: of the first route that a client of this
 /// listener may get to at all.
-pub(crate) fn spokesman<'r>(routes: &'r [Route], listener: &str, client: IpAddr) -> Option<&'r Arc<Chain>> {
+pub(crate) fn spokesman<'r>(routes: &'r [Route], listener: &str, client: Client) -> Option<&'r Arc<Chain>> {
     reachable(routes, listener, client).next()
 }
 
 /// The chains of all routes that a client of this listener may get to, if each of them may turn him away before he asks for
 /// anything; otherwise none.
-pub(crate) fn doorkeepers<'r>(routes: &'r [Route], listener: &str, client: IpAddr) -> Vec<&'r Arc<Chain>> {
+pub(crate) fn doorkeepers<'r>(routes: &'r [Route], listener: &str, client: Client) -> Vec<&'r Arc<Chain>> {
     let reachable: Vec<_> = reachable(routes, listener, client).collect();
     if reachable.iter().all(|chain| chain.sees_clients()) { reachable } else { Vec::new() }
 }
 
-fn reachable<'r>(routes: &'r [Route], listener: &str, client: IpAddr) -> impl Iterator<Item = &'r Arc<Chain>> {
+fn reachable<'r>(routes: &'r [Route], listener: &str, client: Client) -> impl Iterator<Item = &'r Arc<Chain>> {
     let is_open = move |route: &&Route| {
         (route.listeners.is_empty() || route.listeners.iter().any(|name| **name == *listener))
             && (route.clients.is_empty() || route.clients.iter().any(|range| range.contains(client)))

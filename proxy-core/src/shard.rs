@@ -1,29 +1,33 @@
 //! One thread with its own runtime, sockets and upstream pool. No request crosses a thread.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use pingora::{
     proxy::{HttpProxy, http_proxy},
     server::configuration::ServerConf,
 };
-use plugin_api::Connection;
+use plugin_api::{Client, Connection};
 use socket2::SockRef;
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::Instant,
 };
 
 use crate::{
+    Listener,
     admission::{Admission, Seat},
+    client_stream::ClientStream,
     edge::Edge,
     generation::Generation,
-    listener,
+    listener::{self, Acceptor},
     listeners::{Slot, Socket},
     metrics::{Metric, Metrics},
-    narrative,
     relay::Relay,
     resolver::Resolver,
 };
@@ -128,7 +132,7 @@ impl Shard {
 
     fn listen(self: &Arc<Self>, proxy: &Arc<HttpProxy<Relay>>, socket: Socket, accepting: &mut JoinSet<()>) {
         let Socket { slot, socket } = socket;
-        match TcpListener::from_std(socket) {
+        match Acceptor::new(socket) {
             Ok(socket) => {
                 accepting.spawn(accept(Arc::clone(self), Arc::clone(proxy), slot, socket));
             }
@@ -151,7 +155,7 @@ impl Shard {
 
 /// Accepts until the shard drains or the address is no longer wanted, then empties the queue: a connection that is complete
 /// must not be reset.
-async fn accept(shard: Arc<Shard>, proxy: Arc<HttpProxy<Relay>>, slot: Arc<Slot>, socket: TcpListener) {
+async fn accept(shard: Arc<Shard>, proxy: Arc<HttpProxy<Relay>>, slot: Arc<Slot>, socket: Acceptor) {
     let end = async {
         tokio::select! {
             () = shard.draining() => tokio::time::sleep(slot.listener.load().accept_grace).await,
@@ -168,7 +172,7 @@ async fn accept(shard: Arc<Shard>, proxy: Arc<HttpProxy<Relay>>, slot: Arc<Slot>
         match accepted {
             Ok((stream, client)) => {
                 // Without a seat for it, it waits here, and the others wait in the kernel's queue.
-                let seat = shard.admission.seat(client.ip()).await;
+                let seat = shard.admission.seat(client).await;
                 admit(&shard, &proxy, &slot, stream, client, seat);
             }
             Err(error) if is_about_one_connection(&error) => {}
@@ -190,19 +194,12 @@ fn admit(
     shard: &Arc<Shard>,
     proxy: &Arc<HttpProxy<Relay>>,
     slot: &Arc<Slot>,
-    stream: TcpStream,
-    client: SocketAddr,
+    stream: ClientStream,
+    client: Client,
     seat: Option<Seat>,
 ) {
-    // Without Nagle's algorithm: pieces are gathered before they are written.
-    let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
     let listener = slot.listener.load_full();
-    let mut connection = Connection::new(client, Arc::clone(&listener.name), local);
-    if listener.redirected {
-        connection.original_destination = listener::original_destination(&stream).unwrap_or(local);
-    }
-    narrative::connected(&stream, client, listener.tell_local.then_some(local));
+    let Some(connection) = connection(&listener, &stream, client) else { return };
     shard.metrics.count(Metric::Accepted);
     let guest = seat.as_ref().map(|seat| Arc::clone(seat.guest()));
     if guest.is_some() {
@@ -223,6 +220,20 @@ fn admit(
     });
 }
 
+/// What is known about a connection; `None` when it is gone already.
+fn connection(listener: &Listener, stream: &ClientStream, client: Client) -> Option<Connection> {
+    let name = Arc::clone(&listener.name);
+    let ClientStream::Tcp(stream) = stream else { return Some(Connection::new(client, name, NOWHERE)) };
+    // Without Nagle's algorithm: pieces are gathered before they are written.
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().ok()?;
+    let mut connection = Connection::new(client, name, local);
+    if listener.redirected {
+        connection.original_destination = listener::original_destination(stream).unwrap_or(local);
+    }
+    Some(connection)
+}
+
 /// Counts a connection as open until it is dropped.
 struct Open {
     shard: Arc<Shard>,
@@ -241,6 +252,8 @@ fn pingora_conf() -> ServerConf {
     ServerConf { upstream_keepalive_pool_size: UPSTREAM_POOL, max_retries: 256, ..ServerConf::default() }
 }
 
+/// Our end of a connection without addresses.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Unused upstream connections that a shard keeps.
 const UPSTREAM_POOL: usize = 1024;
 /// Bytes that wait in a client's socket to be sent, where it matters whether the client reads.

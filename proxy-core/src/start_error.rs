@@ -1,8 +1,10 @@
 //! Why an engine does not start, or does not take a new configuration.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, sync::Arc};
 
 use plugin_api::PluginError;
+
+use crate::ListenAddress;
 
 /// Why an engine did not start, or did not take a new configuration. Nothing new is left running, and nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +15,7 @@ pub enum StartError {
         /// The listener's name.
         listener: Arc<str>,
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the system said.
         source: io::Error,
     },
@@ -50,6 +52,7 @@ impl StartError {
             return Some("its directory must exist and be writable; `[log] access` names it".into());
         }
         let Self::Listen { address, source, .. } = self else { return None };
+        let ListenAddress::Inet(address) = address else { return hint_for_file(source) };
         match source.kind() {
             io::ErrorKind::AddrInUse => Some(format!(
                 "another program listens there; `ss -ltnp 'sport = :{}'` shows which",
@@ -63,4 +66,17 @@ impl StartError {
             _ => None,
         }
     }
+}
+
+fn hint_for_file(source: &io::Error) -> Option<String> {
+    Some(match source.kind() {
+        io::ErrorKind::AddrInUse => "`ss -lxp` shows which; two proxies need two sockets".into(),
+        io::ErrorKind::AlreadyExists => "nothing is removed that was not made to be listened on; choose another path".into(),
+        io::ErrorKind::NotFound => "the directory must exist (systemd: RuntimeDirectory=lockgate makes /run/lockgate)".into(),
+        io::ErrorKind::PermissionDenied => {
+            "the user that the proxy runs as must be able to write to the directory, and to give the file to its `owner` and `group`"
+                .into()
+        }
+        _ => return None,
+    })
 }

@@ -1,5 +1,6 @@
-//! Bytes between two TCP connections, in both directions, until both have ended.
+//! Bytes between two connections, in both directions, until both have ended.
 
+mod end;
 mod flow;
 mod pipe;
 mod pump;
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 use self::{
+    end::End,
     flow::{Copying, Flow},
     pump::Pump,
 };
@@ -40,11 +42,12 @@ pub(crate) enum Closed {
 /// side ends its direction the other is told, and the other direction goes on (RFC 9110 §9.3.6 leaves it open; programs that
 /// half-close lose their answer otherwise). `moved` counts the bytes towards the client as they go.
 pub(crate) async fn carry(
-    client: &TcpStream,
+    client: impl Into<End<'_>>,
     server: &TcpStream,
     silence: Option<Duration>,
     moved: &mut u64,
 ) -> Closed {
+    let (client, server) = (client.into(), server.into());
     let mut up = Flow::new(client, server, Copying::WhenNeeded);
     let mut down = Flow::new(server, client, Copying::WhenNeeded);
     until_closed(silence, moved, |cx| Round {
@@ -58,7 +61,7 @@ pub(crate) async fn carry(
 
 /// The same where the server's side is not a plain socket.
 pub(crate) async fn carry_through_memory(
-    client: &mut TcpStream,
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
     server: &mut (impl AsyncRead + AsyncWrite + Unpin),
     silence: Option<Duration>,
     moved: &mut u64,

@@ -1,7 +1,7 @@
 //! A plugin that panics, in the running engine: the request is answered, and the process goes on.
 #![expect(clippy::panic, reason = "a test says what went wrong by panicking")]
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use plugin_api::{
     Address, BuildCx, Chain, ConfigError, Cx, Link, Peer, Phases, Plugin, PluginError, ResponseHead, Step, Terminal,
@@ -50,7 +50,7 @@ fn a_panic_is_a_500_or_a_cut_and_the_process_goes_on() {
     let origin = Origin::start().unwrap();
     let fragile = Link::new(Fragile(Peer::builder(vec![Address::Socket(origin.address())]).build()));
     let engine = Engine::start(Config {
-        listeners: vec![Listener::new("a", vec!["127.0.0.1:0".parse().unwrap()])],
+        listeners: vec![Listener::new("a", vec![SocketAddr::from(([127, 0, 0, 1], 0))])],
         routes: vec![Route::all(Arc::new(Chain::compile("a", vec![fragile]).unwrap()))],
         trusted_proxies: Vec::new(),
         timeouts: ClientTimeouts::default(),
@@ -62,7 +62,7 @@ fn a_panic_is_a_500_or_a_cut_and_the_process_goes_on() {
         log: None,
     })
     .unwrap();
-    let address = engine.addresses()[0].1;
+    let address = engine.addresses()[0].1.inet().unwrap();
     let ask = |query: &str| {
         let mut connection = Connection::open(address).unwrap();
         connection.exchange(format!("GET /?{query} HTTP/1.1\r\nHost: a\r\n\r\n"))

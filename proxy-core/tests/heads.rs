@@ -1,6 +1,6 @@
 //! What the edge accepts is served, and what it refuses never reaches a server.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use plugin_api::{Address, BuildCx, Chain, ConfigError, Cx, Link, Peer, Phases, Plugin, Step, Terminal, Verdict};
 use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Route, Wording};
@@ -36,7 +36,7 @@ fn a_url_without_a_path_takes_the_route_of_the_root() {
     // The first route takes every path; who slips past it meets a port on which nobody listens.
     let root = Route { path: Some("/".into()), ..Route::all(chain(origin.address().port())) };
     let engine = Engine::start(config(vec![root, Route::all(chain(1))])).unwrap();
-    let address = engine.addresses()[0].1;
+    let address = engine.addresses()[0].1.inet().unwrap();
     for (target, status) in [("/", 200), ("http://a/", 200), ("http://a", 200), ("http://a?q", 200)] {
         let answer = Connection::open(address).unwrap().exchange(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(answer.unwrap().status, status, "{target}");
@@ -49,7 +49,7 @@ fn a_connection_field_cannot_take_away_what_must_arrive() {
     let origin = Origin::start().unwrap();
     let pass = Link::new(Pass(Peer::builder(vec![Address::Socket(origin.address())]).build()));
     let engine = Engine::start(config(vec![Route::all(Arc::new(Chain::compile("a", vec![pass]).unwrap()))])).unwrap();
-    let address = engine.addresses()[0].1;
+    let address = engine.addresses()[0].1.inet().unwrap();
     for (field, status) in [
         ("x-own", 200),
         ("host", 400),
@@ -67,7 +67,7 @@ fn a_connection_field_cannot_take_away_what_must_arrive() {
 
 fn config(routes: Vec<Route>) -> Config {
     Config {
-        listeners: vec![Listener::new("a", vec![([127, 0, 0, 1], 0).into()])],
+        listeners: vec![Listener::new("a", vec![SocketAddr::from(([127, 0, 0, 1], 0))])],
         routes,
         trusted_proxies: Vec::new(),
         timeouts: ClientTimeouts::default(),

@@ -1,9 +1,7 @@
 //! Who may use this machine as a way out: a forward proxy without a rule serves everybody who reaches it.
 
-use std::net::SocketAddr;
-
 use plugin_api::Chain;
-use proxy_core::{Listener, Route};
+use proxy_core::{ListenAddress, Listener, Route};
 
 /// A remark for each route that forwards for everybody from an address that others can reach.
 pub(super) fn remarks(listeners: &[Listener], routes: &[Route]) -> Vec<String> {
@@ -13,8 +11,9 @@ pub(super) fn remarks(listeners: &[Listener], routes: &[Route]) -> Vec<String> {
             .iter()
             .filter(|listener| route.listeners.is_empty() || route.listeners.contains(&listener.name))
             .flat_map(|listener| &listener.addresses)
-            .filter(|address| !address.ip().is_loopback())
-            .map(SocketAddr::to_string);
+            // A unix socket is for this machine, and for whom its permissions say.
+            .filter(|address| address.inet().is_some_and(|address| !address.ip().is_loopback()))
+            .map(ListenAddress::to_string);
         let first = reachable.next()?;
         let all = reachable.fold(first, |all, address| format!("{all}, {address}"));
         let name = route.chain.name();

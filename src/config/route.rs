@@ -29,7 +29,7 @@ struct Raw {
     /// Methods, in capitals.
     #[serde(default)]
     method: Vec<String>,
-    /// Addresses of clients, or ranges of them.
+    /// Addresses of clients, or ranges of them; `unix` for those that have none.
     #[serde(default)]
     client: Vec<String>,
 }

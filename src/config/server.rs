@@ -6,12 +6,12 @@ use plugin_api::{
     config::{ByteSize, Duration, Problem, Problems, Table},
     schemars::{self, JsonSchema},
 };
-use proxy_core::{Cidr, ClientTimeouts, HeadLimits, Wording};
+use proxy_core::{ClientTimeouts, HeadLimits, Source, Wording};
 use serde::Deserialize;
 
 /// The resolved section.
 pub(super) struct Server {
-    pub(super) trusted_proxies: Vec<Cidr>,
+    pub(super) trusted_proxies: Vec<Source>,
     pub(super) timeouts: ClientTimeouts,
     pub(super) limits: HeadLimits,
     pub(super) wording: Wording,
@@ -82,13 +82,13 @@ enum RawWording {
 /// A name, or a number that may be written as one.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-enum Account {
+pub(super) enum Account {
     Number(u32),
     Name(String),
 }
 
 impl Account {
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         match self {
             Self::Number(number) => number.to_string(),
             Self::Name(name) => name,
@@ -108,7 +108,7 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
             Ok(range) => trusted_proxies.push(range),
             Err(error) => {
                 let span = spans.as_ref().map(|spans| spans.of_index("trusted_proxies", index)).unwrap_or_default();
-                let hint = "write an address or a range such as \"10.0.0.0/8\"";
+                let hint = "write an address, a range such as \"10.0.0.0/8\", or \"unix\" for all that come through a unix socket";
                 problems.push(Problem::new(span, format!("`{text}`: {error}")).with_hint(hint));
             }
         }

@@ -28,7 +28,7 @@ pub(super) struct Owner {
 
 /// Why an identity cannot be taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum IdentityError {
+pub(crate) enum IdentityError {
     #[error("there is no user `{0}`")]
     NoUser(String),
     #[error("there is no group `{0}`")]
@@ -117,6 +117,16 @@ impl Identity {
             && all_four("Gid", self.group.as_raw())
             && field("Groups").is_some_and(|groups| groups.is_empty())
     }
+}
+
+/// The number of a user, by name or number.
+pub(crate) fn user_id(name: &str) -> Result<u32, IdentityError> {
+    find_user(name).map(|user| user.id.as_raw())
+}
+
+/// The number of a group, by name or number.
+pub(crate) fn group_id(name: &str) -> Result<u32, IdentityError> {
+    find_group(name).map(Gid::as_raw)
 }
 
 struct Account {

@@ -16,6 +16,7 @@ mod forward;
 mod gatekeepers;
 mod holes;
 mod intercept;
+mod listeners;
 mod obtain;
 mod original;
 mod outgoing;

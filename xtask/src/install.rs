@@ -32,6 +32,7 @@ pub const TEST: &[Need] = &[
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("git", "git"),
+    ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("microsocks", "microsocks"),
     ("nft", "nftables"),

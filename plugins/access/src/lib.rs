@@ -9,7 +9,9 @@ mod rules;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use plugin_api::{BuildCx, ConfigError, Connection, Cx, Phases, Plugin, Response, Step, Verdict, http::StatusCode};
+use plugin_api::{
+    BuildCx, Client, ConfigError, Connection, Cx, Phases, Plugin, Response, Step, Verdict, http::StatusCode,
+};
 use tokio::time::Instant;
 
 pub use config::{Config, Rule, Unresolved};
@@ -55,16 +57,20 @@ impl Plugin for Access {
     }
 
     fn client<'a>(&'a self, connection: &'a Connection) -> Step<'a, Option<Box<Response>>> {
-        let client = connection.client.ip().to_canonical();
+        // No rule is about a client without an address, and whom no rule lets in stays out.
+        let Some(client) = connection.client.ip() else { return Step::done(refusal(Action::Deny, connection.client)) };
         match self.rules.judge(0, client) {
-            Judgement::Final(action) => Step::done(refusal(action, client)),
-            Judgement::Ask { .. } => Step::wait(async move { Ok(refusal(self.finding(client).await, client)) }),
+            Judgement::Final(action) => Step::done(refusal(action, connection.client)),
+            Judgement::Ask { .. } => {
+                Step::wait(async move { Ok(refusal(self.finding(client).await, connection.client)) })
+            }
         }
     }
 
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
-        let client = cx.connection().client.ip().to_canonical();
-        let verdict = move |action| refusal(action, client).map_or(Verdict::Next, Verdict::Respond);
+        let who = cx.connection().client;
+        let verdict = move |action| refusal(action, who).map_or(Verdict::Next, Verdict::Respond);
+        let Some(client) = who.ip() else { return Step::done(verdict(Action::Deny)) };
         match self.rules.judge(0, client) {
             Judgement::Final(action) => Step::done(verdict(action)),
             Judgement::Ask { .. } => Step::wait(async move { Ok(verdict(self.finding(client).await)) }),
@@ -85,12 +91,12 @@ impl Access {
     }
 }
 
-fn refusal(action: Action, client: IpAddr) -> Option<Box<Response>> {
+fn refusal(action: Action, client: Client) -> Option<Box<Response>> {
     match action {
         Action::Allow => None,
         Action::Deny => {
             // The words that tinyproxy's log has: scripts look for them.
-            tracing::info!(target: "lockgate::narrative::notice", "Unauthorized connection from \"{client}\".");
+            tracing::info!(target: "lockgate::narrative::notice", "Unauthorized connection from \"{}\".", client.name());
             Some(Box::new(Response::refuse(StatusCode::FORBIDDEN, REFUSED).with_phrase("Access denied")))
         }
     }

@@ -40,6 +40,11 @@ fn who_is_in_no_rule_is_refused() {
     assert_eq!(status("rules = [{ deny = \"10.0.0.0/8\" }]", "127.0.0.1:1"), 403);
     assert_eq!(status("rules = [{ deny = \"10.0.0.0/8\" }, { allow = \"::/0\" }]", "127.0.0.1:1"), 200);
     assert_eq!(status("rules = [{ allow = \"0.0.0.0/0\" }]", "[2001:db8::1]:1"), 403);
+    assert_eq!(
+        status("rules = [{ allow = \"::/0\" }, { allow = \"localhost\" }]", "unix:"),
+        403,
+        "no rule is about it"
+    );
 }
 
 #[test]

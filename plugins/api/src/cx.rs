@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Uri, Version};
 
-use crate::{Bag, Key};
+use crate::{Bag, Client, Key};
 
 /// The context of one hook call.
 pub struct Cx<'a> {
@@ -89,10 +89,10 @@ pub enum Form {
 #[non_exhaustive]
 pub struct Connection {
     /// The client.
-    pub client: SocketAddr,
+    pub client: Client,
     /// The name of the listener in the configuration.
     pub listener: Arc<str>,
-    /// Our end of the connection.
+    /// Our end of the connection; `0.0.0.0:0`, which is nowhere, on a unix socket.
     pub local: SocketAddr,
     /// Where the client wanted to go before a firewall rule brought it here; equal to `local` otherwise.
     pub original_destination: SocketAddr,
@@ -102,7 +102,7 @@ pub struct Connection {
 
 impl Connection {
     /// A plain connection that nobody redirected.
-    pub fn new(client: SocketAddr, listener: Arc<str>, local: SocketAddr) -> Self {
+    pub fn new(client: Client, listener: Arc<str>, local: SocketAddr) -> Self {
         Self { client, listener, local, original_destination: local, scheme: Scheme::Http }
     }
 }

@@ -120,7 +120,7 @@ impl Harness {
         let chain = Chain::compile("harness", links).expect("the links of a harness make a chain");
         let local = std::net::SocketAddr::from(([192, 0, 2, 1], 80));
         let client = std::net::SocketAddr::from(([192, 0, 2, 99], 50_000));
-        Self { chain: Arc::new(chain), connection: Connection::new(client, "harness".into(), local) }
+        Self { chain: Arc::new(chain), connection: Connection::new(client.into(), "harness".into(), local) }
     }
 
     /// The connection that requests come on; change it as you need.

@@ -111,7 +111,7 @@ impl BasicAuth {
     }
 
     fn refuse_attempt(&self, side: Side, cx: &Cx<'_>) -> Verdict {
-        let client = cx.connection().client.ip().to_canonical();
+        let client = cx.connection().client.name();
         // The words that tinyproxy's log has: scripts look for them. Plugins do not know descriptors.
         tracing::info!(target: "lockgate::narrative", "Failed auth attempt (file descriptor: 0), ip {client}");
         self.refuse(side)

@@ -96,7 +96,7 @@ impl Values {
             detail: page.reason.to_owned(),
             request: page.line.map(str::to_owned).or(line),
             url,
-            client: cx.connection().client.ip().to_canonical().to_string(),
+            client: cx.connection().client.name(),
             date: httpdate::fmt_http_date(SystemTime::now()),
         }
     }

@@ -78,7 +78,11 @@ impl Plugin for Headers {
             append_via(head, via.received_with(cx.request().version));
         }
         if let Some(name) = &self.client_address {
-            head.set(name.clone(), address(cx.connection().client.ip()));
+            match cx.connection().client.ip() {
+                Some(client) => head.set(name.clone(), address(client)),
+                // What the client itself says about that must not stand in its place.
+                None => head.remove(name),
+            }
         }
         Step::done(())
     }
@@ -132,5 +136,5 @@ impl Via {
 }
 
 fn address(client: IpAddr) -> HeaderValue {
-    HeaderValue::try_from(client.to_canonical().to_string()).expect("an address is visible ASCII")
+    HeaderValue::try_from(client.to_string()).expect("an address is visible ASCII")
 }

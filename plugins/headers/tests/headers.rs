@@ -131,6 +131,8 @@ fn a_client_cannot_claim_an_address() {
         harness.connection().client = client.parse().unwrap();
         assert_eq!(claim(&harness), expected);
     }
+    harness.connection().client = plugin_api::Client::Unix;
+    assert_eq!(claim(&harness), "", "who has no address has none to claim either");
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Plugin for Stats {
         }
         let figures = Figures::of(&readings);
         let Some(file) = &self.file else { return Step::respond(page(self.built_in(&figures))) };
-        let client = cx.connection().client.ip().to_canonical().to_string();
+        let client = cx.connection().client.name();
         let request = cx.request();
         let site = match request.form {
             Form::Absolute(scheme) => {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::Version;
+use plugin_api::Client;
 use serde::Serialize;
 
 use super::Record;
@@ -13,7 +14,7 @@ use super::Record;
 /// The combined log format, then `host upstream seconds route ending`.
 pub(super) fn text(record: &Record, line: &mut String) {
     let status = record.status.map_or(0, |status| status.as_u16());
-    let _ = write!(line, "{} - - [", record.client.ip());
+    let _ = write!(line, "{} - - [", record.client.name());
     date(record.time, line);
     let _ = write!(line, "] \"{} ", record.method);
     escaped(&record.target, line);
@@ -35,7 +36,8 @@ pub(super) fn json(record: &Record, line: &mut String) {
     #[derive(Serialize)]
     struct Line<'a> {
         time: String,
-        client: std::net::SocketAddr,
+        #[serde(serialize_with = "as_text")]
+        client: Client,
         listener: &'a str,
         route: Option<&'a str>,
         method: &'a str,
@@ -74,6 +76,10 @@ pub(super) fn json(record: &Record, line: &mut String) {
         line.push_str(&object);
         line.push('\n');
     }
+}
+
+fn as_text<S: serde::Serializer>(value: &Client, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// Nothing that a client sends may end a field or a line, or reach a terminal as a control character.

@@ -7,17 +7,21 @@ use std::{
     time::Duration,
 };
 
+use plugin_api::Client;
 use tokio::time::Instant;
 
 /// A connection that has a seat.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    origin: IpAddr,
     standing: Mutex<Standing>,
 }
 
+/// Where clients come from: an address or a network, or this machine's unix sockets, which have none.
+pub(super) type Origin = Option<IpAddr>;
+
 #[derive(Debug)]
 struct Standing {
+    origin: Origin,
     doing: Doing,
     sent_away: bool,
     /// The task that waits for the client.
@@ -46,19 +50,20 @@ struct Pace {
 }
 
 impl Guest {
-    pub(super) fn new(client: IpAddr) -> Self {
-        let origin = match client.to_canonical() {
-            // Whoever has one address of a /64 has all of them (RFC 6177).
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-            address @ IpAddr::V4(_) => address,
-        };
-        let standing = Standing { doing: Doing::Asking(Instant::now()), sent_away: false, waker: None };
-        Self { origin, standing: Mutex::new(standing) }
+    pub(super) fn new(client: Client) -> Self {
+        let doing = Doing::Asking(Instant::now());
+        let standing = Standing { origin: origin(client), doing, sent_away: false, waker: None };
+        Self { standing: Mutex::new(standing) }
     }
 
-    /// Where it comes from: its address, or its network.
-    pub(super) fn origin(&self) -> IpAddr {
-        self.origin
+    /// A proxy has announced whose connection this is. Only before its first request: places are counted by origin.
+    pub(crate) fn is(&self, client: Client) {
+        self.standing().origin = origin(client);
+    }
+
+    /// Where it comes from.
+    pub(super) fn origin(&self) -> Origin {
+        self.standing().origin
     }
 
     /// There is nothing to read from the client, or it takes nothing: we wait for it.
@@ -135,6 +140,14 @@ impl Guest {
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn origin(client: Client) -> Origin {
+    client.ip().map(|address| match address {
+        // Whoever has one address of a /64 has all of them (RFC 6177).
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address @ IpAddr::V4(_) => address,
+    })
 }
 
 impl Pace {

@@ -16,8 +16,12 @@ fn seat(admission: &Arc<Admission>) -> Seat {
     seat_of(admission, [10, 0, 0, 1])
 }
 
+fn who(client: [u8; 4]) -> Client {
+    Client::Inet((client, 1).into())
+}
+
 fn seat_of(admission: &Arc<Admission>, client: [u8; 4]) -> Seat {
-    admission.try_seat(client.into()).ok().flatten().unwrap()
+    admission.try_seat(who(client)).ok().flatten().unwrap()
 }
 
 /// A request that is served at once.
@@ -63,7 +67,7 @@ async fn no_limit_lets_everybody_in_and_zero_nobody() {
     let open = Admission::new(None);
     let mut places = Vec::new();
     for _ in 0..1000 {
-        assert!(open.seat([10, 0, 0, 1].into()).await.is_none());
+        assert!(open.seat(who([10, 0, 0, 1])).await.is_none());
         places.push(open.enter(None).await);
     }
     let closed = Admission::new(Some(0));
@@ -135,15 +139,19 @@ async fn many_from_one_address_do_not_keep_others_waiting() {
     assert!(place.is_ready() && queue[0].as_mut().poll(&mut cx()).is_pending());
     places.pop();
     assert!(queue[0].as_mut().poll(&mut cx()).is_ready());
-    let (one, two) = ("2001:db8::1".parse().unwrap(), "2001:db8::ffff:2".parse().unwrap());
-    assert_eq!(Guest::new(one).origin(), Guest::new(two).origin());
-    assert_eq!(Guest::new("::ffff:10.0.0.1".parse().unwrap()).origin(), IpAddr::from([10, 0, 0, 1]));
+    let guest = |client: &str| Guest::new(client.parse().unwrap());
+    assert_eq!(guest("[2001:db8::1]:1").origin(), guest("[2001:db8::ffff:2]:2").origin());
+    assert_eq!(guest("[::ffff:10.0.0.1]:1").origin(), Some([10, 0, 0, 1].into()));
+    let announced = guest("10.0.0.1:1");
+    announced.is("10.0.0.2:1".parse().unwrap());
+    assert_eq!(announced.origin(), Some([10, 0, 0, 2].into()));
+    assert_eq!(guest("unix:").origin(), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_moves_enough_is_never_late() {
     let admission = Admission::new(Some(1));
-    let (slow, dripping) = (Guest::new([10, 0, 0, 1].into()), Guest::new([10, 0, 0, 1].into()));
+    let (slow, dripping) = (Guest::new(who([10, 0, 0, 1])), Guest::new(who([10, 0, 0, 1])));
     for guest in [&slow, &dripping] {
         guest.is_served();
         guest.waits(&cx());
@@ -163,7 +171,10 @@ async fn who_moves_enough_is_never_late() {
 
 #[tokio::test(start_paused = true)]
 async fn who_has_moved_much_may_pause() {
-    let (reader, deaf) = (Guest::new([10, 0, 0, 1].into()), Guest::new([10, 0, 0, 1].into()));
+    let (reader, deaf) = (
+        Guest::new(std::net::SocketAddr::from(([10, 0, 0, 1], 1)).into()),
+        Guest::new(std::net::SocketAddr::from(([10, 0, 0, 1], 1)).into()),
+    );
     for guest in [&reader, &deaf] {
         guest.is_served();
         // A buffer takes the beginning.
@@ -209,7 +220,7 @@ async fn a_seat_is_waited_for_when_all_wait_for_places() {
     for seat in &seats {
         seat.guest().queues();
     }
-    let mut late = pin!(admission.seat([10, 0, 0, 1].into()));
+    let mut late = pin!(admission.seat(who([10, 0, 0, 1])));
     assert!(late.as_mut().poll(&mut cx()).is_pending());
     seats.pop();
     assert!(late.as_mut().poll(&mut cx()).is_ready());

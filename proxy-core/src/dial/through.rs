@@ -33,7 +33,7 @@ impl Connect for ThroughParent {
             .as_inet()
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "a parent proxy has an IP address"))?;
         let bind = self.source.map_or(Bind::Any, |source| Bind::Addresses(vec![source]));
-        let nobody = Connection::new(*to, "".into(), *to);
+        let nobody = Connection::new((*to).into(), "".into(), *to);
         let tls = self.tls.as_ref().map(|(tls, name)| (tls, &**name));
         let stream = parent::connect(&[*to], tls, &bind, &nobody, self.timeout).await;
         let stream = stream.map_err(|failure| Error::explain(UNREACHABLE, format!("{failure:?}")))?;

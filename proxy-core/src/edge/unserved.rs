@@ -80,7 +80,7 @@ impl Edge {
     /// Turns a client away whom no chain would serve, whatever he asks for: at once, so that he takes nobody's place.
     pub(super) async fn turns_away(&self, conn: &mut Conn) -> bool {
         let generation = self.shard.generation();
-        let doors = route::doorkeepers(&generation.routes, &self.connection.listener, self.connection.client.ip());
+        let doors = route::doorkeepers(&generation.routes, &self.connection.listener, self.connection.client);
         let mut refusal: Option<Answer> = None;
         for chain in doors {
             match chain.client(&self.connection).await {
@@ -109,7 +109,7 @@ impl Edge {
     /// Lets a chain render the page of a request that no chain has seen. What is told of the request is where it came from.
     async fn render(&self, generation: &Generation, page: &mut Answer, line: Option<&str>) {
         generation.wording.sign(&mut page.headers);
-        let (listener, client) = (&self.connection.listener, self.connection.client.ip());
+        let (listener, client) = (&self.connection.listener, self.connection.client);
         let Some(chain) = route::spokesman(&generation.routes, listener, client).filter(|chain| chain.renders_pages())
         else {
             return;

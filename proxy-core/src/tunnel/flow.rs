@@ -2,19 +2,21 @@
 
 use std::{
     io,
-    net::Shutdown,
     task::{Context, Poll, ready},
 };
 
-use tokio::{io::Interest, net::TcpStream};
+use tokio::io::Interest;
 
-use super::pipe::Pipe;
-use super::{Broken, pipe};
+use super::{
+    Broken,
+    end::End,
+    pipe::{self, Pipe},
+};
 
 /// Bytes from one socket to another. Between two rounds it holds nothing; while the receiver is slow, one pipe or buffer full.
 pub(super) struct Flow<'a> {
-    from: &'a TcpStream,
-    to: &'a TcpStream,
+    from: End<'a>,
+    to: End<'a>,
     store: Store,
     copying: Copying,
     moved: u64,
@@ -36,7 +38,7 @@ enum Store {
 }
 
 impl<'a> Flow<'a> {
-    pub(super) fn new(from: &'a TcpStream, to: &'a TcpStream, copying: Copying) -> Self {
+    pub(super) fn new(from: End<'a>, to: End<'a>, copying: Copying) -> Self {
         Self { from, to, store: Store::Empty, copying, moved: 0, ended: false }
     }
 
@@ -52,7 +54,7 @@ impl<'a> Flow<'a> {
             if matches!(self.store, Store::Empty) && ready!(self.poll_fill(cx)).map_err(Broken::From)? == 0 {
                 self.ended = true;
                 // The receiver may be gone; its own direction tells.
-                let _ = socket2::SockRef::from(self.to).shutdown(Shutdown::Write);
+                let _ = self.to.shutdown();
                 break;
             }
             ready!(self.poll_pour(cx)).map_err(Broken::To)?;

@@ -73,7 +73,7 @@ async fn many_bytes_arrive_in_order_in_both_directions_at_once() {
             sender.shutdown().await.unwrap();
         });
         let carried = tokio::spawn(async move {
-            let mut flow = Flow::new(&from, &to, copying);
+            let mut flow = Flow::new((&from).into(), (&to).into(), copying);
             let ended = poll_fn(|cx| flow.poll(cx)).await;
             (ended.is_ok(), flow.moved())
         });

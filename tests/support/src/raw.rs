@@ -3,6 +3,8 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
     thread,
     time::Duration,
 };
@@ -47,6 +49,18 @@ impl Connection {
     /// What the system says; no answer within [`Self::DEADLINE`].
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect_timeout(&address, Self::DEADLINE)?)
+    }
+
+    /// Connects to a unix socket.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open_unix(path: &Path) -> io::Result<Self> {
+        // All that is done with it, but for asking for addresses, is the same for both kinds of sockets.
+        let stream = TcpStream::from(OwnedFd::from(UnixStream::connect(path)?));
+        stream.set_read_timeout(Some(Self::DEADLINE))?;
+        stream.set_write_timeout(Some(Self::DEADLINE))?;
+        Ok(Self { stream, buffer: Vec::new(), pause: Duration::ZERO })
     }
 
     /// Uses a stream that is connected already.
