@@ -42,7 +42,8 @@ impl Plugin for Maintenance {
     }
 
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
-        if self.colleagues.contains(&cx.connection().client.ip()) {
+        let colleague = cx.connection().client.ip();
+        if colleague.is_some_and(|address| self.colleagues.contains(&address)) {
             return Step::NEXT;
         }
         let page = Response::refuse(StatusCode::SERVICE_UNAVAILABLE, &*self.message);
