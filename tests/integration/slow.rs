@@ -89,8 +89,12 @@ fn slow_but_honest(via: SocketAddr, to: SocketAddr) {
     tunnel.send(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n")).unwrap();
     assert_eq!(tunnel.take(12).unwrap(), b"HTTP/1.1 200");
     while tunnel.take(1).unwrap() != b"\r" || tunnel.take(3).unwrap() != b"\n\r\n" {}
-    let mut reader = Connection::open(via).unwrap();
-    reader.slow_down(Duration::from_millis(50));
+    // With a window as across the world: on loopback it is so large that a whole attack passes between two of its updates.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    socket.connect(&via.into()).unwrap();
+    let mut reader = Connection::over(socket.into()).unwrap();
+    reader.slow_down(Duration::from_millis(40));
     reader.send(format!("GET http://{to}/big HTTP/1.1\r\nHost: {to}\r\n\r\n")).unwrap();
     let reader = thread::spawn(move || reader.response(false).unwrap());
     let mut client = Connection::open(via).unwrap();
