@@ -24,6 +24,8 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
+use crate::retry_after;
+
 /// An HTTPS client with deadlines. A clone shares connections.
 #[derive(Clone)]
 pub struct Client {
@@ -87,6 +89,8 @@ pub enum TransportError {
         status: StatusCode,
         /// What it says.
         detail: String,
+        /// When it wants to be asked again.
+        retry_after: Option<SystemTime>,
     },
     /// The server speaks HTTP, but not ACME.
     #[error("{host} is no ACME server: it answered {status} with {kind}, beginning {beginning:?}")]
@@ -99,6 +103,8 @@ pub enum TransportError {
         kind: String,
         /// The first characters.
         beginning: String,
+        /// When it wants to be asked again.
+        retry_after: Option<SystemTime>,
     },
 }
 
@@ -127,7 +133,13 @@ impl Client {
         Ok(Self { hyper: Hyper::builder(TokioExecutor::new()).build(https), retry_after: Arc::default() })
     }
 
-    /// When the server wants to be asked again, as its last answer said.
+    /// The same connections, with a [`retry_after`](Self::retry_after) of its own, for use beside others.
+    #[must_use]
+    pub fn aside(&self) -> Self {
+        Self { hyper: self.hyper.clone(), retry_after: Arc::default() }
+    }
+
+    /// When the server wants to be asked again, as its last answer to this client or a clone of it said.
     pub fn retry_after(&self) -> Option<SystemTime> {
         *self.retry_after.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,11 +171,27 @@ impl Client {
         let response = tokio::time::timeout(DEADLINE, exchange)
             .await
             .unwrap_or_else(|_| Err(TransportError::TimedOut { host: host.clone() }))?;
-        let retry_after =
-            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let retry_after = retry_after.map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
+        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|value| retry_after::header(value, SystemTime::now()));
         *self.retry_after.lock().unwrap_or_else(PoisonError::into_inner) = retry_after;
-        judge(&host, &method, response)
+        judge(&host, &method, response).map_err(|error| error.asked_again(retry_after))
+    }
+}
+
+impl TransportError {
+    /// When the server wants to be asked again.
+    pub fn retry_after(&self) -> Option<SystemTime> {
+        match self {
+            Self::Unavailable { retry_after, .. } | Self::NotAcme { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    fn asked_again(mut self, at: Option<SystemTime>) -> Self {
+        if let Self::Unavailable { retry_after, .. } | Self::NotAcme { retry_after, .. } = &mut self {
+            *retry_after = at;
+        }
+        self
     }
 }
 
@@ -235,7 +263,7 @@ fn judge(host: &str, method: &Method, response: Response<Bytes>) -> Result<Respo
     // instant-acme does not look at the status of a directory.
     if failed && *method == Method::GET {
         let detail = value["detail"].as_str().unwrap_or("it does not say why").to_owned();
-        return Err(TransportError::Unavailable { host: host.to_owned(), status, detail });
+        return Err(TransportError::Unavailable { host: host.to_owned(), status, detail, retry_after: None });
     }
     Ok(response)
 }
@@ -249,6 +277,7 @@ fn not_acme(host: &str, response: &Response<Bytes>) -> TransportError {
         status: response.status(),
         kind: kind.to_owned(),
         beginning: text.trim().chars().take(60).collect(),
+        retry_after: None,
     }
 }
 

@@ -16,7 +16,10 @@ mod account;
 mod client;
 mod issued;
 mod lock;
+mod moment;
 mod obtain;
+mod retry_after;
+pub mod schedule;
 mod store;
 
 pub use client::{Client, TransportError};
