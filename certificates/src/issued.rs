@@ -6,9 +6,10 @@ use std::{
 };
 
 use authenticator_api::DomainName;
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use rcgen::{KeyPair, PublicKeyData as _};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
 /// The names of a certificate.
 pub type Names = BTreeSet<DomainName>;
@@ -23,6 +24,8 @@ pub(crate) struct Issued {
     pub(crate) others: Vec<String>,
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
+    /// Its name in renewal information (RFC 9773 §4.1); `None` when it does not say who issued it.
+    pub(crate) id: Option<String>,
 }
 
 /// Why a certificate cannot be used.
@@ -82,6 +85,7 @@ impl Issued {
             not_after: moment(leaf.validity().not_after),
             certificate: format!("{}\n", certificate.trim()),
             chain: format!("{}\n", chain.trim()),
+            id: id_of(&leaf),
         })
     }
 
@@ -94,8 +98,40 @@ impl Issued {
     }
 }
 
+/// How renewal information names a certificate (RFC 9773 §4.1): key identifier of the issuer and serial number, each as the
+/// octets that are in it, so a leading zero stays.
+fn id_of(leaf: &X509Certificate<'_>) -> Option<String> {
+    let issuer = leaf.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(identifier) => identifier.key_identifier.as_ref(),
+        _ => None,
+    })?;
+    Some(format!("{}.{}", BASE64_URL_SAFE_NO_PAD.encode(issuer.0), BASE64_URL_SAFE_NO_PAD.encode(leaf.raw_serial())))
+}
+
 /// The public key (SubjectPublicKeyInfo) of a private one. Keys that rcgen with ring cannot load, such as some RSA ones,
 /// count as unreadable.
 fn public_key(pem: &str) -> Result<Vec<u8>, IssuedError> {
     KeyPair::from_pem(pem).map(|pair| pair.subject_public_key_info()).map_err(|_error| IssuedError::Key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 9773 appendix A.
+    #[test]
+    fn the_id_of_the_rfcs_example_is_the_rfcs() {
+        let pem = "-----BEGIN CERTIFICATE-----\n\
+            MIIBQzCB66ADAgECAgUAh2VDIDAKBggqhkjOPQQDAjAVMRMwEQYDVQQDEwpFeGFt\n\
+            cGxlIENBMCIYDzAwMDEwMTAxMDAwMDAwWhgPMDAwMTAxMDEwMDAwMDBaMBYxFDAS\n\
+            BgNVBAMTC2V4YW1wbGUuY29tMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEeBZu\n\
+            7cbpAYNXZLbbh8rNIzuOoqOOtmxA1v7cRm//AwyMwWxyHz4zfwmBhcSrf47NUAFf\n\
+            qzLQ2PPQxdTXREYEnKMjMCEwHwYDVR0jBBgwFoAUaYhba4dGQEHhs3uEe6CuLN4B\n\
+            yNQwCgYIKoZIzj0EAwIDRwAwRAIge09+S5TZAlw5tgtiVvuERV6cT4mfutXIlwTb\n\
+            +FYN/8oCIClDsqBklhB9KAelFiYt9+6FDj3z4KGVelYM5MdsO3pK\n\
+            -----END CERTIFICATE-----\n";
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let (_, leaf) = X509Certificate::from_der(&der).unwrap();
+        assert_eq!(id_of(&leaf).as_deref(), Some("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyA"));
+    }
 }

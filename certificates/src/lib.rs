@@ -8,6 +8,7 @@
 //! archive/NAME/{cert,chain,fullchain,privkey}N.pem          every version; private keys 0600
 //! live/NAME/{cert,chain,fullchain,privkey}.pem              relative links to one version
 //! renewal/NAME.conf                                         how it was obtained
+//! lockgate/NAME.json                                        when it is due, and what failed
 //! ```
 //!
 //! A file is complete and on disk before anything points to it, so a crash at any moment leaves certificates that load.
@@ -15,17 +16,21 @@
 mod account;
 mod client;
 mod issued;
+mod ledger;
 mod lock;
 mod moment;
 mod obtain;
+mod renewal_info;
 mod retry_after;
 pub mod schedule;
 mod store;
 
 pub use client::{Client, TransportError};
 pub use issued::{IssuedError, Names};
+pub use ledger::{Outcome, Record, Refused};
 pub use lock::{Lock, LockError};
 pub use obtain::{
     Blame, BoxError, ChallengeFailure, Observer, ObtainError, Obtained, Presented, Progress, Request, obtain,
 };
+pub use renewal_info::ask;
 pub use store::{Lineage, Renewal, Saved, Store, StoreError};

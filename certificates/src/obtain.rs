@@ -152,8 +152,13 @@ pub async fn obtain(
         Stored::Kept(lineage) => return Ok(Obtained::Unchanged(lineage)),
         Stored::Wanting { name } => name,
     };
-    let account = account::open(request, client, store, observer).await?;
-    let (issued, key) = order::run(request, client, &account, authenticator, presented, observer).await?;
+    // What the authority says about when to come again is about this order, whatever else the client is used for.
+    let client = &client.aside();
+    let ordered = async {
+        let account = account::open(request, client, store, observer).await?;
+        order::run(request, client, &account, authenticator, presented, observer).await
+    };
+    let (issued, key) = ordered.await.map_err(|error: ObtainError| error.asked_again(client.retry_after()))?;
     let renewal = request.renewal.clone();
     let saved = on_disk(store, move |store| store.save(&name, &issued, &key, &renewal)).await??;
     observer.progress(Progress::Saved { live: saved.live.clone() });

@@ -47,7 +47,9 @@ mod tests {
                     retry after 2027-01-15 08:00:10 UTC: see https://letsencrypt.org/docs/rate-limits/#new-certificates";
         assert_eq!(sentence(text), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_010)));
         assert_eq!(link(text), Some("https://letsencrypt.org/docs/rate-limits/#new-certificates"));
-        for wrong in ["", "retry after", "retry after a while", "retry after 2027-01-15 08:00:10", "retry after a b UTC"] {
+        for wrong in
+            ["", "retry after", "retry after a while", "retry after 2027-01-15 08:00:10", "retry after a b UTC"]
+        {
             assert_eq!(sentence(wrong), None, "{wrong:?}");
         }
     }

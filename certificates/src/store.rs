@@ -12,7 +12,10 @@ use std::{
 
 pub use renewal::Renewal;
 
-use crate::issued::{Issued, Names};
+use crate::{
+    issued::{Issued, Names},
+    schedule::Life,
+};
 
 /// A storage directory.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct Lineage {
     pub not_before: SystemTime,
     /// The last one.
     pub not_after: SystemTime,
+    /// Its name in renewal information (RFC 9773 §4.1); `None` when it does not say who issued it.
+    pub id: Option<String>,
 }
 
 /// Where a certificate was saved.
@@ -114,6 +119,19 @@ impl Store {
         durable::write(&path, text, 0o600)
     }
 
+    /// Where Lockgate keeps what is neither a certificate nor known to certbot.
+    pub(crate) fn own_directory(&self) -> PathBuf {
+        self.root.join("lockgate")
+    }
+
+    /// Replaces a file of Lockgate's own, making its directory where it is missing.
+    pub(crate) fn write_beside(&self, path: &Path, text: &[u8]) -> Result<(), StoreError> {
+        let directory = self.own_directory();
+        durable::make_directory(&directory, 0o755)?;
+        durable::collect_orphans(&directory);
+        durable::write(path, text, 0o644)
+    }
+
     /// Where the account for a directory URL is kept.
     pub(crate) fn account_file(&self, directory: &str) -> PathBuf {
         let url = directory.split_once("://").map_or(directory, |(_, rest)| rest);
@@ -190,6 +208,7 @@ impl Store {
             others: issued.others.clone(),
             not_before: issued.not_before,
             not_after: issued.not_after,
+            id: issued.id.clone(),
         };
         Ok(Saved { lineage, live })
     }
@@ -215,7 +234,7 @@ impl Store {
     }
 
     /// The directory URL of the authority that a lineage is from, as far as its configuration tells.
-    pub(crate) fn server(&self, name: &str) -> Option<String> {
+    pub fn server(&self, name: &str) -> Option<String> {
         let conf = self.root.join("renewal").join(format!("{name}.conf"));
         Renewal::server_in(&fs::read_to_string(conf).ok()?)
     }
@@ -272,8 +291,8 @@ impl Store {
         if file("cert")?.trim() != issued.certificate.trim() || file("chain")?.trim() != issued.chain.trim() {
             return None;
         }
-        let Issued { names, others, not_before, not_after, .. } = issued;
-        Some(Lineage { name: name.to_owned(), version, names, others, not_before, not_after })
+        let Issued { names, others, not_before, not_after, id, .. } = issued;
+        Some(Lineage { name: name.to_owned(), version, names, others, not_before, not_after, id })
     }
 }
 
@@ -285,17 +304,18 @@ impl Lineage {
 
     /// Whether it is time for a new one: a third of its life is left, or half when it lives for less than ten days.
     pub fn is_due(&self, now: SystemTime) -> bool {
-        let Ok(life) = self.not_after.duration_since(self.not_before) else { return true };
-        let left = self.not_after.duration_since(now).unwrap_or_default();
-        left <= if life < 10 * DAY { life / 2 } else { life / 3 }
+        self.life().ordinary() <= now
+    }
+
+    /// From when to when it is valid.
+    pub fn life(&self) -> Life {
+        Life { not_before: self.not_before, not_after: self.not_after }
     }
 }
 
 fn number_of(file: &str, kind: &str) -> Option<u32> {
     file.strip_prefix(kind)?.strip_suffix(".pem")?.parse().ok()
 }
-
-const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 const LIVE_README: &str = "\
 Each directory here belongs to one certificate and holds links to its newest version.\n\

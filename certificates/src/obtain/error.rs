@@ -1,11 +1,12 @@
 //! Why there is no certificate.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
 use authenticator_api::DomainName;
+use serde::{Deserialize, Serialize};
 
 use super::BoxError;
-use crate::{IssuedError, StoreError, TransportError};
+use crate::{IssuedError, StoreError, TransportError, retry_after};
 
 /// Why there is no new certificate.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,10 @@ pub enum ObtainError {
         kind: String,
         /// What it says.
         detail: String,
+        /// The names that it says something about (RFC 8555 §6.7.1), and what.
+        names: Vec<ChallengeFailure>,
+        /// When it wants to be asked again.
+        retry_after: Option<SystemTime>,
     },
     /// The authority did something that ACME does not have.
     #[error("cannot {action}")]
@@ -130,7 +135,8 @@ pub struct ChallengeFailure {
 }
 
 /// Who can do something about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Blame {
     /// The operator: arguments or configuration.
     Configuration,
@@ -168,6 +174,41 @@ impl ObtainError {
         }
     }
 
+    /// When the authority wants to be asked again: as a header says, or a sentence.
+    pub fn retry_after(&self) -> Option<SystemTime> {
+        match self {
+            Self::Refused { retry_after, detail, .. } => retry_after.or_else(|| retry_after::sentence(detail)),
+            Self::Transport { source } => source.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// The names that are at fault.
+    pub fn failures(&self) -> &[ChallengeFailure] {
+        match self {
+            Self::Validation { failures } => failures,
+            Self::Refused { names, .. } => names,
+            _ => &[],
+        }
+    }
+
+    /// A page that a person should open: where a limit is explained, or a paused account is woken up.
+    pub fn link(&self) -> Option<&str> {
+        match self {
+            Self::Refused { detail, .. } => retry_after::link(detail),
+            Self::Terms { url } => Some(url),
+            _ => None,
+        }
+    }
+
+    /// Adds what the header of the last answer said, where that answer was the refusal.
+    pub(super) fn asked_again(mut self, at: Option<SystemTime>) -> Self {
+        if let Self::Refused { retry_after, .. } = &mut self {
+            *retry_after = retry_after.or(at);
+        }
+        self
+    }
+
     /// For `map_err` on a call of the ACME library.
     pub(crate) fn acme(action: &'static str) -> impl FnOnce(instant_acme::Error) -> Self {
         move |error| match error {
@@ -175,7 +216,8 @@ impl ObtainError {
                 let (kind, detail) = told(&problem);
                 let parts = problem.subproblems.iter().map(part);
                 let detail = std::iter::once(detail).chain(parts).collect::<Vec<_>>().join("; ");
-                Self::Refused { action, kind, detail }
+                let names = problem.subproblems.iter().filter_map(refused).collect();
+                Self::Refused { action, kind, detail, names, retry_after: None }
             }
             instant_acme::Error::Other(other) => match other.downcast::<TransportError>() {
                 Ok(source) => Self::Transport { source: *source },
@@ -188,9 +230,23 @@ impl ObtainError {
 
 /// Type and detail of a problem document.
 pub(super) fn told(problem: &instant_acme::Problem) -> (String, String) {
-    let kind = problem.r#type.as_deref().unwrap_or("no type");
-    let kind = kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind);
-    (kind.to_owned(), problem.detail.clone().unwrap_or_else(|| "no detail".to_owned()))
+    (short(problem.r#type.as_deref()), problem.detail.clone().unwrap_or_else(|| "no detail".to_owned()))
+}
+
+fn short(kind: Option<&str>) -> String {
+    let kind = kind.unwrap_or("no type");
+    kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or(kind).to_owned()
+}
+
+/// A subproblem about a name that is not to be had.
+fn refused(part: &instant_acme::Subproblem) -> Option<ChallengeFailure> {
+    let domain = match part.identifier.as_ref()? {
+        instant_acme::Identifier::Dns(name) => name.clone(),
+        instant_acme::Identifier::Ip(address) => address.to_string(),
+        _ => return None,
+    };
+    let detail = part.detail.clone().unwrap_or_else(|| "no detail".to_owned());
+    Some(ChallengeFailure { domain, challenge: "order", kind: short(part.r#type.as_deref()), detail })
 }
 
 /// A subproblem (RFC 8555 §6.7.1), with the name that it is about.

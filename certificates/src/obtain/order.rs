@@ -200,7 +200,7 @@ fn check_alive(order: &mut Order) -> Result<(), ObtainError> {
     }
     let (kind, detail) =
         state.error.as_ref().map_or_else(|| ("no type".to_owned(), "the order became invalid".to_owned()), told);
-    Err(ObtainError::Refused { action: "fulfil the order", kind, detail })
+    Err(ObtainError::Refused { action: "fulfil the order", kind, detail, names: Vec::new(), retry_after: None })
 }
 
 /// Pauses between questions: as long as the authority says, within reason, else longer and longer.

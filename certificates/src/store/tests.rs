@@ -23,6 +23,8 @@ fn save(store: &Store, name: &str, of: &[&str]) -> Saved {
     store.save(name, &issued, &key, &Renewal::default()).unwrap()
 }
 
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
 #[test]
 fn versions_follow_each_other_and_links_lead_to_the_newest() {
     let directory = tempfile::tempdir().unwrap();
@@ -112,6 +114,7 @@ fn certificates_are_due_when_a_third_of_their_life_is_left() {
         names: Names::new(),
         others: Vec::new(),
         not_before: SystemTime::UNIX_EPOCH,
+        id: None,
         not_after: SystemTime::UNIX_EPOCH + DAY * u32::try_from(days).unwrap(),
     };
     for (life, day, due) in [(90, 59, false), (90, 60, true), (90, 91, true), (6, 2, false), (6, 3, true)] {
