@@ -45,6 +45,7 @@ pub(crate) fn plugins() -> impl Iterator<Item = &'static Kind> {
 /// Every authenticator that `use = "…"` in an `[[authenticator]]` can name.
 pub(crate) const AUTHENTICATORS: &[AuthenticatorKind] = &[
     AuthenticatorKind::of::<authenticator_standalone::Standalone>(),
+    AuthenticatorKind::of::<authenticator_tls_alpn::TlsAlpn>(),
     AuthenticatorKind::of::<authenticator_webroot::Webroot>(),
 ];
 

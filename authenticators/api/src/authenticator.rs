@@ -1,8 +1,8 @@
 //! The trait that authenticators implement; its documentation is the contract.
 
-use std::{future::Future, io, path::PathBuf, pin::Pin};
+use std::{future::Future, io, path::PathBuf, pin::Pin, sync::Arc};
 
-use crate::{Challenge, DomainName, KeyAuthorization, Token};
+use crate::{Challenge, ChallengeCertificate, ChallengeKind, DomainName, KeyAuthorization, Token};
 
 /// A future that an authenticator returns: boxed, and free to move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -35,6 +35,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// An error concerns that challenge only; others stay as they are. `lookup` has no error: what cannot be read is
 /// unknown, and is logged by the authenticator.
 pub trait Authenticator: Send + Sync + 'static {
+    /// The kind of challenge that it answers, always the same one. It is presented challenges of this kind only.
+    fn kind(&self) -> ChallengeKind {
+        ChallengeKind::Http01
+    }
+
     /// Binds sockets, opens directories, collects what a killed predecessor left behind.
     ///
     /// Needs a tokio runtime. What it starts in the background lives until [`stop`](Self::stop), not longer.
@@ -50,6 +55,14 @@ pub trait Authenticator: Send + Sync + 'static {
     /// `host` is `None` when the visitor named none, or named something that is not a domain name (an address); an
     /// authenticator that keeps one set of tokens for all names ignores it.
     fn lookup<'a>(&'a self, host: Option<&'a DomainName>, token: &'a Token) -> Lookup<'a>;
+
+    /// The certificate to show to a TLS client that offers [`ChallengeCertificate::PROTOCOL`] alone and names
+    /// `server_name`, in whatever case it came. For authenticators of [`ChallengeKind::TlsAlpn01`]; called in the middle of
+    /// a handshake, so it must not wait.
+    fn certificate(&self, server_name: &str) -> Option<Arc<ChallengeCertificate>> {
+        let _ = server_name;
+        None
+    }
 
     /// Removes every trace of the challenge, and nothing else.
     fn cleanup<'a>(&'a self, challenge: &'a Challenge) -> BoxFuture<'a, Result<(), Error>>;
@@ -98,6 +111,14 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A certificate for the challenge could not be made.
+    #[error("cannot make a challenge certificate for {domain}")]
+    Certificate {
+        /// The name.
+        domain: DomainName,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No place is configured for the name.
     #[error("no webroot is configured for {domain}")]

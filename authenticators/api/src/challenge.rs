@@ -1,6 +1,55 @@
-//! The values of an HTTP-01 challenge, parsed once and then known to be safe.
+//! The values of a challenge, parsed once and then known to be safe.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
+
+/// How a certificate authority convinces itself that we control a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChallengeKind {
+    /// It fetches the key authorization by HTTP from port 80
+    /// ([RFC 8555 §8.3](https://www.rfc-editor.org/rfc/rfc8555#section-8.3)).
+    #[default]
+    Http01,
+    /// It shakes hands by TLS on port 443 and looks at the certificate it gets
+    /// ([RFC 8737](https://www.rfc-editor.org/rfc/rfc8737)).
+    TlsAlpn01,
+}
+
+impl ChallengeKind {
+    /// The name that ACME has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+        }
+    }
+}
+
+impl fmt::Display for ChallengeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The certificate with which a TLS-ALPN-01 challenge is answered, and its key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChallengeCertificate {
+    /// The certificate, DER. It is self-signed; there is no chain.
+    pub certificate: Box<[u8]>,
+    /// Its private key, PKCS #8 DER.
+    pub private_key: Box<[u8]>,
+}
+
+impl ChallengeCertificate {
+    /// What a client that wants to see it offers by ALPN, and it alone
+    /// ([RFC 8737 §6.2](https://www.rfc-editor.org/rfc/rfc8737#section-6.2)).
+    pub const PROTOCOL: &'static [u8] = b"acme-tls/1";
+}
+
+impl fmt::Debug for ChallengeCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChallengeCertificate").finish_non_exhaustive()
+    }
+}
 
 /// What one authorization asks us to make retrievable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,7 +167,10 @@ impl KeyAuthorization {
     }
 }
 
-/// A DNS name in the form in which certificates carry it: lower case, A-labels, no trailing dot, no wildcard.
+/// What a certificate can be for and a visitor can connect to: a DNS name in the form in which certificates carry it (lower
+/// case, A-labels, no trailing dot, no wildcard), or an IP address ([RFC 8738](https://www.rfc-editor.org/rfc/rfc8738)).
+///
+/// As text an address looks like `192.0.2.1` or `2001:db8::1`, without brackets; no DNS name looks like that.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DomainName(Box<str>);
 
@@ -137,7 +189,7 @@ impl DomainName {
         if name.starts_with("*.") {
             return Err(NameError::Wildcard);
         }
-        if name.parse::<std::net::IpAddr>().is_ok() {
+        if name.parse::<IpAddr>().is_ok() {
             return Err(NameError::Address);
         }
         for label in name.split('.') {
@@ -152,6 +204,33 @@ impl DomainName {
             }
         }
         Ok(Self(name.into()))
+    }
+
+    /// An IP address, for which some authorities issue certificates too. [`parse`](Self::parse) takes names only, so that
+    /// an address is never taken by mistake.
+    pub fn from_address(address: IpAddr) -> Self {
+        Self(address.to_canonical().to_string().into())
+    }
+
+    /// The address, when it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.parse().ok()
+    }
+
+    /// How a TLS client names it in its handshake (SNI): a name as it is, an address as the name under which its reverse
+    /// mapping is kept ([RFC 8738 §6](https://www.rfc-editor.org/rfc/rfc8738#section-6)).
+    pub fn server_name(&self) -> String {
+        match self.address() {
+            None => self.0.to_string(),
+            Some(IpAddr::V4(address)) => {
+                let [a, b, c, d] = address.octets();
+                format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+            }
+            Some(IpAddr::V6(address)) => {
+                let nibbles = address.octets().into_iter().rev().flat_map(|octet| [octet & 15, octet >> 4]);
+                nibbles.map(|nibble| format!("{nibble:x}.")).chain(["ip6.arpa".to_owned()]).collect()
+            }
+        }
     }
 
     /// The name as text.
@@ -180,7 +259,7 @@ pub enum NameError {
     /// Empty, or longer than 253 characters.
     #[error("a domain name has 1 to 253 characters")]
     Length,
-    /// HTTP-01 cannot prove control of a wildcard.
+    /// Neither HTTP-01 nor TLS-ALPN-01 can prove control of a wildcard.
     #[error("HTTP-01 cannot validate a wildcard name; name each host")]
     Wildcard,
     /// An address, not a name.
@@ -218,6 +297,23 @@ mod tests {
         for wrong in ["", "tok", ".thumb", "tok.", "tok.a.b", "t/k.a", "tok.a\n."] {
             assert!(KeyAuthorization::parse(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn addresses_are_kept_apart_from_names() {
+        for (address, server_name) in [
+            ("192.0.2.1", "1.2.0.192.in-addr.arpa"),
+            ("2001:db8::1", "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"),
+        ] {
+            let name = DomainName::from_address(address.parse().unwrap());
+            assert_eq!((name.as_str(), name.address()), (address, address.parse().ok()));
+            assert_eq!(name.server_name(), server_name);
+            assert!(DomainName::parse(address).is_err());
+        }
+        let mapped = DomainName::from_address("::ffff:192.0.2.1".parse().unwrap());
+        assert_eq!(mapped.as_str(), "192.0.2.1");
+        let name = DomainName::parse("a.example").unwrap();
+        assert_eq!((name.address(), name.server_name().as_str()), (None, "a.example"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use hosts_file::HostsFile;
 pub use netns::{Namespace, Network, NetworkError, collect_leftovers};
 pub use nginx::Nginx;
 pub use origin::Origin;
-pub use pebble::{Options as PebbleOptions, Pebble};
+pub use pebble::{EXTERNAL_ACCOUNT, Features as PebbleFeatures, Options as PebbleOptions, Pebble};
 pub use place::{Place, Reservation};
 pub use process::{Process, StartError, poll, require};
 pub use raw::{Connection, Response};

@@ -39,6 +39,29 @@ pub struct Options {
     pub refused_nonces: u8,
 }
 
+/// What few tests want beside.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// The port that TLS-ALPN-01 validations go to.
+    pub tls_port: u16,
+    /// Further roots that chains lead to.
+    pub alternate_roots: u8,
+    /// Whether accounts are only for those who have [`EXTERNAL_ACCOUNT`].
+    pub external_accounts: bool,
+    /// Seconds for which certificates are valid.
+    pub validity: u32,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self { tls_port: 1, alternate_roots: 0, external_accounts: false, validity: 7_776_000 }
+    }
+}
+
+/// Key id and key (base64url) of the external account that is known where there are any.
+pub const EXTERNAL_ACCOUNT: (&str, &str) =
+    ("kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W");
+
 impl Pebble {
     /// On the loopback addresses; validations go to `http_port` there, by IPv4.
     ///
@@ -61,6 +84,19 @@ impl Pebble {
     /// # Errors
     /// As [`Self::start`].
     pub fn with(options: Options) -> Result<Self, StartError> {
+        Self::with_features(options, &Features::default())
+    }
+
+    /// On the loopback addresses, with these features; HTTP-01 validations go to `http_port` there, by IPv4.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn featuring(http_port: u16, features: &Features) -> Result<Self, StartError> {
+        let (place, site) = (Place::Loopback, Place::Loopback);
+        Self::with_features(Options { place, site, http_port, ipv6: false, refused_nonces: 0 }, features)
+    }
+
+    fn with_features(options: Options, features: &Features) -> Result<Self, StartError> {
         let place = options.place.clone();
         let failed = || StartError::prepare("a port");
         let directory = scratch_dir().map_err(StartError::prepare("a directory"))?;
@@ -75,11 +111,12 @@ impl Pebble {
             "certificate": directory.path().join("server.pem"),
             "privateKey": directory.path().join("server.key"),
             "httpPort": options.http_port,
-            "tlsPort": 1,
+            "tlsPort": features.tls_port,
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": false,
+            "externalAccountBindingRequired": features.external_accounts,
+            "externalAccountMACKeys": { EXTERNAL_ACCOUNT.0: EXTERNAL_ACCOUNT.1 },
             "domainBlocklist": ["blocked.example"],
-            "certificateValidityPeriod": 7_776_000,
+            "certificateValidityPeriod": features.validity,
         }});
         let file = directory.path().join("pebble.json");
         fs::write(&file, config.to_string()).map_err(StartError::prepare("pebble.json"))?;
@@ -95,6 +132,7 @@ impl Pebble {
         let mut pebble = place.command("pebble");
         pebble.arg("-config").arg(&file).args(["-strict=true", "-dnsserver", &dns.address().to_string()]);
         pebble.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_AUTHZREUSE", "0");
+        pebble.env("PEBBLE_ALTERNATE_ROOTS", features.alternate_roots.to_string());
         pebble.env("PEBBLE_WFE_NONCEREJECT", options.refused_nonces.to_string());
         let mut pebble = Process::spawn(&pebble)?;
         pebble.wait_for_port(&place, acme.address(), DEADLINE)?;
@@ -125,10 +163,18 @@ impl Pebble {
     /// # Errors
     /// curl is missing or pebble does not answer.
     pub fn issuer_root(&self) -> Result<String, StartError> {
+        self.root(0)
+    }
+
+    /// The root that the chain with this number leads to, as PEM.
+    ///
+    /// # Errors
+    /// As [`Self::issuer_root`].
+    pub fn root(&self, number: u8) -> Result<String, StartError> {
         let mut curl = self.place.command("curl");
         curl.args(["-fsS", "--noproxy", "*", "--cacert"])
             .arg(self.ca_file())
-            .arg(format!("https://{}/roots/0", self.management));
+            .arg(format!("https://{}/roots/{number}", self.management));
         let mut curl = Process::spawn(&curl)?;
         curl.wait_for_line("a certificate", DEADLINE, |line| line.contains("END CERTIFICATE"))?;
         Ok(curl.output())
