@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -30,7 +30,15 @@ use crate::retry_after;
 #[derive(Clone)]
 pub struct Client {
     hyper: Hyper<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    retry_after: Arc<Mutex<Option<SystemTime>>>,
+    last: Arc<Mutex<LastAnswer>>,
+}
+
+/// What the headers of an answer say and the ACME library does not hand on.
+#[derive(Clone, Debug, Default)]
+struct LastAnswer {
+    retry_after: Option<SystemTime>,
+    /// `Link: <…>;rel="alternate"` (RFC 8555 §7.4.2).
+    alternates: Vec<String>,
 }
 
 /// Why a request to a certificate authority has no answer.
@@ -130,18 +138,23 @@ impl Client {
             .https_only()
             .enable_http1()
             .wrap_connector(http);
-        Ok(Self { hyper: Hyper::builder(TokioExecutor::new()).build(https), retry_after: Arc::default() })
+        Ok(Self { hyper: Hyper::builder(TokioExecutor::new()).build(https), last: Arc::default() })
     }
 
     /// The same connections, with a [`retry_after`](Self::retry_after) of its own, for use beside others.
     #[must_use]
     pub fn aside(&self) -> Self {
-        Self { hyper: self.hyper.clone(), retry_after: Arc::default() }
+        Self { hyper: self.hyper.clone(), last: Arc::default() }
     }
 
     /// When the server wants to be asked again, as its last answer to this client or a clone of it said.
     pub fn retry_after(&self) -> Option<SystemTime> {
-        *self.retry_after.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).retry_after
+    }
+
+    /// Where the last answer's document can be had in other versions.
+    pub(crate) fn alternates(&self) -> Vec<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).alternates.clone()
     }
 
     /// Fetches a resource without signing, such as the directory.
@@ -157,7 +170,8 @@ impl Client {
         serde_json::from_slice(response.body()).map_err(|_error: serde_json::Error| not_acme(&host, &response))
     }
 
-    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, TransportError> {
+    /// Sends a request, whose answer may be a problem document but nothing that is not ACME.
+    pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Bytes>, TransportError> {
         let host = host_of(&request.uri().to_string());
         request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let method = request.method().clone();
@@ -173,7 +187,8 @@ impl Client {
             .unwrap_or_else(|_| Err(TransportError::TimedOut { host: host.clone() }))?;
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|value| retry_after::header(value, SystemTime::now()));
-        *self.retry_after.lock().unwrap_or_else(PoisonError::into_inner) = retry_after;
+        let alternates = links(response.headers(), "alternate");
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastAnswer { retry_after, alternates };
         judge(&host, &method, response).map_err(|error| error.asked_again(retry_after))
     }
 }
@@ -210,6 +225,22 @@ impl HttpClient for Client {
                 .map_err(|error| instant_acme::Error::Other(Box::new(error)))
         })
     }
+}
+
+/// The targets of links with this relation ([RFC 8288 §3](https://www.rfc-editor.org/rfc/rfc8288#section-3)).
+fn links(headers: &HeaderMap, relation: &str) -> Vec<String> {
+    let values = headers.get_all(header::LINK).into_iter().filter_map(|value| value.to_str().ok());
+    // A comma within the target is no separator; those of ACME servers hold none, and one that did would not be fetched.
+    let links = values.flat_map(|value| value.split(','));
+    let target = |link: &str| {
+        let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let mut parameters = parameters.split(';').filter_map(|parameter| parameter.trim().split_once('='));
+        let matches = parameters.any(|(name, value)| {
+            name.eq_ignore_ascii_case("rel") && value.trim_matches('"').split(' ').any(|one| one == relation)
+        });
+        matches.then(|| target.to_owned())
+    };
+    links.filter_map(target).collect()
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, TransportError> {
@@ -295,6 +326,20 @@ const MOST_BYTES: usize = 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_are_found_by_their_relation() {
+        let mut headers = HeaderMap::new();
+        for value in [
+            r#"<https://ca.example/dir>;rel="index""#,
+            r#"<https://ca.example/1>;rel="alternate", <https://ca.example/2> ; title=x; REL="up alternate""#,
+            "nonsense",
+            "<https://ca.example/3>;rel=up",
+        ] {
+            headers.append(header::LINK, value.parse().unwrap());
+        }
+        assert_eq!(links(&headers, "alternate"), ["https://ca.example/1", "https://ca.example/2"]);
+    }
 
     fn judged(method: Method, status: u16, body: &'static str) -> Result<StatusCode, String> {
         let response = Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +21,7 @@ pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) chain: String,
     pub(crate) names: Names,
-    /// Names that HTTP-01 cannot prove: wildcards, addresses and the like.
+    /// Names that nobody here can prove: wildcards and the like.
     pub(crate) others: Vec<String>,
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
@@ -72,6 +73,10 @@ impl Issued {
                     Ok(name) => _ = names.insert(name),
                     Err(_) => others.push((*text).to_owned()),
                 },
+                GeneralName::IPAddress(octets) => match address(octets) {
+                    Some(address) => _ = names.insert(DomainName::from_address(address)),
+                    None => others.push(name.to_string()),
+                },
                 other => others.push(other.to_string()),
             }
         }
@@ -96,6 +101,12 @@ impl Issued {
             None => Ok(()),
         }
     }
+}
+
+/// The address of four or sixteen octets (RFC 5280 §4.2.1.6).
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_error| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 /// How renewal information names a certificate (RFC 9773 §4.1): key identifier of the issuer and serial number, each as the

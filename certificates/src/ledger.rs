@@ -27,6 +27,9 @@ pub struct Record {
     pub attempts: Attempts,
     /// Attempts to prove single names, where the last one failed.
     domains: BTreeMap<String, Refused>,
+    /// Authorities, by directory URL, that do not want to be asked before a moment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    busy: BTreeMap<String, Moment>,
     /// What came of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Outcome>,
@@ -45,6 +48,11 @@ pub struct Refused {
     /// What the authority says.
     pub detail: String,
 }
+
+/// A moment of its own, so that it can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Moment(#[serde(with = "moment")] SystemTime);
 
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,12 +108,28 @@ impl Record {
         self.domains.iter().map(|(name, refused)| (name.as_str(), refused))
     }
 
+    /// Notes that an authority failed while another one was left to ask, as
+    /// [`Progress::AuthorityFailed`](crate::Progress::AuthorityFailed) tells.
+    pub fn authority_failed(&mut self, directory: &str, retry_after: Option<SystemTime>) {
+        if let Some(moment) = retry_after {
+            self.busy.insert(directory.to_owned(), Moment(moment));
+        }
+    }
+
+    /// Whether an authority can be asked: it did not say that it wants to be left alone for now.
+    pub fn may_ask(&self, directory: &str, now: SystemTime) -> bool {
+        self.busy.get(directory).is_none_or(|Moment(until)| *until <= now || now + schedule::LONGEST_REFUSAL < *until)
+    }
+
     /// Takes back what a clock that was ahead has recorded. Returns whether anything changed.
     pub fn settle(&mut self, now: SystemTime) -> bool {
         let mut changed = schedule::settle(&mut self.attempts, &mut self.suggestions, now);
         for refused in self.domains.values_mut() {
             changed |= schedule::settle(&mut refused.attempts, &mut Suggestions::default(), now);
         }
+        let known = self.busy.len();
+        self.busy.retain(|_, Moment(until)| now < *until && *until <= now + schedule::LONGEST_REFUSAL);
+        changed |= known != self.busy.len();
         changed
     }
 
@@ -149,7 +173,7 @@ impl Record {
         self.begun = None;
         self.attempts.failed(now, error.retry_after());
         self.refuse(error.failures(), now);
-        let (message, link) = (sentence_of(error), error.link().map(str::to_owned));
+        let (message, link) = (error.sentence(), error.link().map(str::to_owned));
         self.last = Some(Outcome { at: now, blame: Some(error.blame()), message, link });
     }
 
@@ -210,12 +234,6 @@ pub(crate) fn random() -> u64 {
     let mut bytes = [0; 8];
     let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
     u64::from_le_bytes(bytes)
-}
-
-/// An error with its causes.
-fn sentence_of(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

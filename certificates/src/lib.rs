@@ -1,7 +1,7 @@
 //! Certificates by ACME (RFC 8555), stored in certbot's layout.
 //!
 //! [`obtain()`] runs one order against a certificate authority; an [`Authenticator`](authenticator_api::Authenticator) answers
-//! its challenges. A [`Store`] keeps accounts and certificates below one directory:
+//! its challenges. [`schedule`] says when, and a [`Record`] remembers what it needs for that. A [`Store`] keeps accounts and certificates below one directory:
 //!
 //! ```text
 //! accounts/<host>/<path>/lockgate/credentials.json   0600   one account for each authority
@@ -23,6 +23,7 @@ mod obtain;
 mod renewal_info;
 mod retry_after;
 pub mod schedule;
+mod signature;
 mod store;
 
 pub use client::{Client, TransportError};
@@ -30,7 +31,8 @@ pub use issued::{IssuedError, Names};
 pub use ledger::{Outcome, Record, Refused};
 pub use lock::{Lock, LockError};
 pub use obtain::{
-    Blame, BoxError, ChallengeFailure, Observer, ObtainError, Obtained, Presented, Progress, Request, obtain,
+    Authenticators, Authority, Blame, BoxError, ChallengeFailure, Completeness, ExternalAccount, ExternalAccountError,
+    Observer, ObtainError, Obtained, Presented, Profile, Progress, Request, obtain,
 };
 pub use renewal_info::ask;
 pub use store::{Lineage, Renewal, Saved, Store, StoreError};

@@ -1,46 +1,78 @@
-//! One order, from the account to the certificate on disk.
+//! From the names that are wanted to the certificate on disk.
 
+mod attempt;
+mod authority;
+mod chain;
 mod error;
 mod order;
+mod presented;
+mod selection;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use authenticator_api::{Authenticator, BoxFuture, Challenge, DomainName};
+use authenticator_api::{BoxFuture, Challenge, DomainName};
 
+pub use authority::{Authority, ExternalAccount, ExternalAccountError, Profile};
 pub use error::{Blame, ChallengeFailure, ObtainError};
+pub use presented::{Authenticators, Presented};
 
-use crate::{Client, Lineage, Names, Renewal, Saved, Store, account};
+use crate::{Client, Lineage, Names, Renewal, Saved, Store};
+use attempt::Attempted;
+pub(crate) use attempt::Peers;
 
 /// What is wanted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// The names of the certificate; the first one names its files.
+    /// The name of the lineage. Without, the one that has these names, else the first of them.
+    pub name: Option<String>,
+    /// The names of the certificate.
     pub domains: Vec<DomainName>,
-    /// The authority's directory URL.
-    pub directory: String,
-    /// `mailto:` URLs for the account; may be empty.
-    pub contact: Vec<String>,
-    /// Whether the operator agrees to the authority's terms.
-    pub agree_to_terms: bool,
+    /// Where to get it, in order: the next one is asked when one fails for a reason that is its own.
+    pub authorities: Vec<Authority>,
     /// Whether to ask for a new certificate although the stored one is not due.
     pub force: bool,
+    /// Whether a certificate for some of the names is better than none.
+    pub completeness: Completeness,
     /// How long the authority may take to validate, and again to issue.
     pub patience: Duration,
-    /// What to remember for renewal.
+    /// What to remember for renewal. Its `server` is replaced by the authority that issued.
     pub renewal: Renewal,
+}
+
+/// Which of the wanted names a certificate has to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Completeness {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that can be had. A name that is in the stored certificate counts as one that can, until that is about to
+    /// expire: a failure in passing must not take a good certificate away from it.
+    Some {
+        /// Names that failed a short while ago and are not to be tried again now.
+        resting: Vec<DomainName>,
+    },
 }
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obtained {
     /// A new certificate is stored.
-    Issued(Saved),
-    /// The stored one is for the same names and not due.
-    Unchanged(Lineage),
+    Issued {
+        /// It.
+        saved: Saved,
+        /// Wanted names that are not in it because they failed; those that rest are not in it either.
+        refused: Vec<ChallengeFailure>,
+    },
+    /// The stored one does: it is for the same names and not due, or for some of them and no further name can be had.
+    Unchanged {
+        /// It.
+        lineage: Lineage,
+        /// Wanted names that failed.
+        refused: Vec<ChallengeFailure>,
+    },
 }
 
 /// What happens, for people who watch.
@@ -70,6 +102,20 @@ pub enum Progress {
         /// The name.
         domain: DomainName,
     },
+    /// A name failed, and the order is repeated without it.
+    GivenUp {
+        /// Why.
+        failure: ChallengeFailure,
+    },
+    /// An authority failed, and another one is asked.
+    AuthorityFailed {
+        /// Its directory URL.
+        directory: String,
+        /// What happened.
+        message: String,
+        /// When it wants to be asked again.
+        retry_after: Option<SystemTime>,
+    },
     /// The authority makes the certificate.
     Finalized,
     /// The certificate is on disk.
@@ -84,7 +130,8 @@ pub trait Observer: Send + Sync {
     /// Something happened.
     fn progress(&self, progress: Progress);
 
-    /// Every challenge can be answered; next the authority is told to come. An error ends the order.
+    /// Every challenge can be answered; next the authority is told to come. An error ends the order. Called again when the
+    /// order is repeated for fewer names or at another authority.
     fn before_validation<'a>(&'a self, challenges: &'a [Challenge]) -> BoxFuture<'a, Result<(), BoxError>> {
         let _ = challenges;
         Box::pin(std::future::ready(Ok(())))
@@ -100,47 +147,25 @@ pub trait Observer: Send + Sync {
 /// An error of an observer.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The challenges that an authenticator answers at the moment. It outlives the order, so that whoever drops an order in
-/// the middle can still take back what was presented.
-#[derive(Debug, Default)]
-pub struct Presented(Mutex<Vec<Challenge>>);
-
-impl Presented {
-    /// Takes everything back. Failures are logged: the rest must go on.
-    pub async fn cleanup(&self, authenticator: &dyn Authenticator) {
-        loop {
-            // Left in the list until it is gone, in case this is dropped too.
-            let Some(challenge) = self.lock().last().cloned() else { return };
-            if let Err(error) = authenticator.cleanup(&challenge).await {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(target: "lockgate::certificates", domain = %challenge.domain, error, "a challenge is left behind");
-            }
-            self.lock().pop();
-        }
-    }
-
-    fn add(&self, challenge: Challenge) {
-        self.lock().push(challenge);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Challenge>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Obtains a certificate and stores it.
 ///
 /// Challenges are taken back before it returns. When its future is dropped they are not: the caller then awaits
 /// [`Presented::cleanup`]. The caller holds the [`Lock`](crate::Lock) of the storage.
 ///
+/// Several authorities are asked in turn within one attempt, so one that is down or busy costs no renewal. None is asked
+/// twice, a failure that is a name's own or this machine's ends the attempt (the next authority would come to the same door),
+/// and the rest after a failed attempt is the same as with one authority. So no authority sees more orders than if it were
+/// alone.
+///
 /// # Errors
 ///
-/// See [`ObtainError`]. A certificate that was there stays as it was.
+/// See [`ObtainError`]. Of several authorities' errors, the one that lets us come back first. A certificate that was there
+/// stays as it was.
 pub async fn obtain(
     request: &Request,
     client: &Client,
     store: &Store,
-    authenticator: &Arc<dyn Authenticator>,
+    authenticators: &Authenticators,
     presented: &Presented,
     observer: &dyn Observer,
 ) -> Result<Obtained, ObtainError> {
@@ -148,21 +173,39 @@ pub async fn obtain(
         return Err(ObtainError::NoDomain);
     }
     let wanted = request.clone();
-    let name = match on_disk(store, move |store| look(&wanted, store)).await?? {
-        Stored::Kept(lineage) => return Ok(Obtained::Unchanged(lineage)),
-        Stored::Wanting { name } => name,
+    let (name, current) = match on_disk(store, move |store| look(&wanted, store)).await?? {
+        Stored::Kept(lineage) => return Ok(Obtained::Unchanged { lineage, refused: Vec::new() }),
+        Stored::Wanting { name, current } => (name, current),
     };
-    // What the authority says about when to come again is about this order, whatever else the client is used for.
-    let client = &client.aside();
-    let ordered = async {
-        let account = account::open(request, client, store, observer).await?;
-        order::run(request, client, &account, authenticator, presented, observer).await
-    };
-    let (issued, key) = ordered.await.map_err(|error: ObtainError| error.asked_again(client.retry_after()))?;
-    let renewal = request.renewal.clone();
-    let saved = on_disk(store, move |store| store.save(&name, &issued, &key, &renewal)).await??;
-    observer.progress(Progress::Saved { live: saved.live.clone() });
-    Ok(Obtained::Issued(saved))
+    let mut failed: Option<ObtainError> = None;
+    for (index, authority) in request.authorities.iter().enumerate() {
+        // What one authority says about when to come again is about it, whatever else the client is used for.
+        let peers = Peers { client: &client.aside(), store, authenticators, presented, observer };
+        match Box::pin(attempt::run(request, authority, current.as_ref(), &peers)).await {
+            Ok(Attempted::Issued { issued, key, refused }) => {
+                let renewal = Renewal { server: authority.directory.clone(), ..request.renewal.clone() };
+                let saved = on_disk(store, move |store| store.save(&name, &issued, &key, &renewal)).await??;
+                observer.progress(Progress::Saved { live: saved.live.clone() });
+                return Ok(Obtained::Issued { saved, refused });
+            }
+            Ok(Attempted::Enough { lineage, refused }) => return Ok(Obtained::Unchanged { lineage, refused }),
+            Err(error) if error.is_the_authoritys_own() => {
+                if index + 1 < request.authorities.len() {
+                    observer.progress(Progress::AuthorityFailed {
+                        directory: authority.directory.clone(),
+                        message: error.sentence(),
+                        retry_after: error.retry_after(),
+                    });
+                }
+                let is_sooner = failed.as_ref().is_none_or(|failed| error.retry_after() < failed.retry_after());
+                if is_sooner {
+                    failed = Some(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(failed.unwrap_or(ObtainError::NoAuthority))
 }
 
 /// Runs work on files, which blocks, beside the runtime's threads.
@@ -179,25 +222,33 @@ pub(crate) async fn on_disk<T: Send + 'static>(
 enum Stored {
     /// A certificate that does.
     Kept(Lineage),
-    /// None that does; a new one gets this name.
-    Wanting { name: String },
+    /// None that does; a new one gets this name, and takes the place of the current one.
+    Wanting { name: String, current: Option<Lineage> },
 }
 
 fn look(request: &Request, store: &Store) -> Result<Stored, ObtainError> {
     let names: Names = request.domains.iter().cloned().collect();
     let first = request.domains.first().ok_or(ObtainError::NoDomain)?;
-    let name = store.name_for(first.as_str(), &names);
-    let kept = store.load(&name).filter(|lineage| lineage.is_for(&names));
-    let Some(lineage) = kept.filter(|lineage| !request.force && !lineage.is_due(SystemTime::now())) else {
-        return Ok(Stored::Wanting { name });
+    let name = match (&request.name, &request.completeness) {
+        (Some(name), _) => name.clone(),
+        (None, Completeness::All) => store.name_for(first.as_str(), &names),
+        (None, Completeness::Some { .. }) => store.name_for_some(first.as_str(), &names),
     };
+    let current = store.load(&name);
+    let is_kept = |lineage: &Lineage| lineage.is_for(&names) && !request.force && !lineage.is_due(SystemTime::now());
+    let Some(lineage) = current.clone().filter(is_kept) else {
+        return Ok(Stored::Wanting { name, current });
+    };
+    let is_ours = |stored: &str| request.authorities.iter().any(|authority| authority.directory == stored);
     match store.server(&name) {
         // Neither may a certificate for tests pass for a real one, nor replace it unasked.
-        Some(stored) if stored != request.directory => {
-            Err(ObtainError::OtherAuthority { name, stored, wanted: request.directory.clone() })
+        Some(stored) if !is_ours(&stored) => {
+            let wanted: Vec<_> = request.authorities.iter().map(|authority| authority.directory.as_str()).collect();
+            Err(ObtainError::OtherAuthority { name, stored, wanted: wanted.join(" or ") })
         }
-        _ => {
-            store.mend(&lineage, &request.renewal)?;
+        stored => {
+            let server = stored.unwrap_or_else(|| request.renewal.server.clone());
+            store.mend(&lineage, &Renewal { server, ..request.renewal.clone() })?;
             Ok(Stored::Kept(lineage))
         }
     }

@@ -244,7 +244,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 const LONGEST_WAIT: Duration = HOUR;
-const LONGEST_REFUSAL: Duration = Duration::from_secs(7 * 86_400);
+pub(crate) const LONGEST_REFUSAL: Duration = Duration::from_secs(7 * 86_400);
 
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ pub struct Lineage {
     pub version: u32,
     /// The names in the certificate.
     pub names: Names,
-    /// What else it is for and HTTP-01 cannot prove: wildcards, addresses.
+    /// What else it is for and nobody here can prove: wildcards and the like.
     pub others: Vec<String>,
     /// The first moment at which it is valid.
     pub not_before: SystemTime,
@@ -163,6 +163,21 @@ impl Store {
             candidate = format!("{first}-{number:04}");
         }
         candidate
+    }
+
+    /// The same for a certificate that may have only some of these names: that of the lineage with exactly these, else the one
+    /// called after the first name, when it has no other names than these; else a new name.
+    pub fn name_for_some(&self, first: &str, names: &Names) -> String {
+        let named = self.name_for(first, names);
+        if self.load(&named).is_some_and(|lineage| lineage.is_for(names)) {
+            return named;
+        }
+        // It ends at the new name, which is of this form.
+        let names_like_it = std::iter::once(first.to_owned()).chain((1..).map(|number| format!("{first}-{number:04}")));
+        names_like_it
+            .take_while(|name| *name != named)
+            .find(|name| self.load(name).is_some_and(|lineage| lineage.is_part_of(names)))
+            .unwrap_or(named)
     }
 
     /// The version in use, as the links say; where they do not lead to one complete version, the newest that is complete.
@@ -300,6 +315,11 @@ impl Lineage {
     /// Whether it is for these names and nothing else: a wildcard certificate must not give way to one without.
     pub fn is_for(&self, names: &Names) -> bool {
         self.names == *names && self.others.is_empty()
+    }
+
+    /// Whether it is for some of these names and nothing else.
+    pub fn is_part_of(&self, names: &Names) -> bool {
+        self.names.is_subset(names) && self.others.is_empty() && !self.names.is_empty()
     }
 
     /// Whether it is time for a new one: a third of its life is left, or half when it lives for less than ten days.

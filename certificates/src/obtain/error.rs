@@ -1,8 +1,8 @@
 //! Why there is no certificate.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{error::Error as _, path::PathBuf, time::SystemTime};
 
-use authenticator_api::DomainName;
+use authenticator_api::{ChallengeKind, DomainName};
 use serde::{Deserialize, Serialize};
 
 use super::BoxError;
@@ -14,6 +14,9 @@ pub enum ObtainError {
     /// No name was given.
     #[error("a certificate needs a name")]
     NoDomain,
+    /// No certificate authority was given.
+    #[error("a certificate needs an authority that issues it")]
+    NoAuthority,
     /// Storage does not do as asked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -40,6 +43,20 @@ pub enum ObtainError {
     Terms {
         /// Where they are.
         url: String,
+    },
+    /// The authority has accounts only for those who have one with it already.
+    #[error("{directory} wants an external account: a key id and a key that its operator hands out")]
+    ExternalAccount {
+        /// Its directory URL.
+        directory: String,
+    },
+    /// The authority has no such kind of certificate.
+    #[error("the certificate authority has no profile {profile}; it offers: {offered}")]
+    Profile {
+        /// The one that is required.
+        profile: String,
+        /// Those that there are.
+        offered: String,
     },
     /// The authority cannot be talked to.
     #[error("the certificate authority cannot be reached")]
@@ -69,11 +86,13 @@ pub enum ObtainError {
         /// What happened.
         source: instant_acme::Error,
     },
-    /// The authority offers no HTTP-01 challenge for a name.
-    #[error("the certificate authority offers no http-01 challenge for {domain}")]
+    /// The authority offers no challenge for a name of the kind that its authenticator answers.
+    #[error("the certificate authority offers no {kind} challenge for {domain}")]
     NoChallenge {
         /// The name.
         domain: DomainName,
+        /// The kind.
+        kind: ChallengeKind,
     },
     /// A challenge cannot be answered.
     #[error("cannot present the challenge for {domain}")]
@@ -154,7 +173,10 @@ impl ObtainError {
     /// Who can do something about it.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::NoDomain | Self::OtherAuthority { .. } | Self::Terms { .. } => Blame::Configuration,
+            Self::NoDomain | Self::NoAuthority | Self::OtherAuthority { .. } | Self::Terms { .. } => {
+                Blame::Configuration
+            }
+            Self::ExternalAccount { .. } | Self::Profile { .. } => Blame::Configuration,
             Self::Present { .. } | Self::Prepare { .. } => Blame::Configuration,
             Self::Store(_) | Self::Account { .. } => Blame::Storage,
             Self::Transport { .. } => Blame::Network,
@@ -168,10 +190,32 @@ impl ObtainError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Refused { kind, .. } => !matches!(kind.as_str(), "rateLimited" | "serverInternal" | "badNonce"),
-            Self::NoDomain | Self::OtherAuthority { .. } | Self::Terms { .. } => true,
+            Self::NoDomain | Self::NoAuthority | Self::OtherAuthority { .. } | Self::Terms { .. } => true,
+            Self::ExternalAccount { .. } | Self::Profile { .. } => true,
             Self::NoChallenge { .. } | Self::Account { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether another authority may do better: this one is down, busy or does not offer what is wanted. Not when it came
+    /// and was not convinced, nor when this machine is at fault: the next one would find the same.
+    pub fn is_the_authoritys_own(&self) -> bool {
+        match self {
+            Self::Profile { .. } | Self::ExternalAccount { .. } | Self::Terms { .. } => true,
+            Self::Key { .. } | Self::Interrupted => false,
+            _ => matches!(self.blame(), Blame::Network | Blame::Authority),
+        }
+    }
+
+    /// The error with its causes, in one line.
+    pub fn sentence(&self) -> String {
+        let mut sentence = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            sentence = format!("{sentence}: {error}");
+            cause = error.source();
+        }
+        sentence
     }
 
     /// When the authority wants to be asked again: as a header says, or a sentence.

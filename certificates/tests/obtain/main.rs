@@ -2,155 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail like the test")]
 
-use std::{
-    collections::HashMap,
-    io::{BufRead as _, BufReader, Write as _},
-    net::{Ipv4Addr, TcpListener},
-    sync::{Arc, Mutex, Once},
-    time::Duration,
-};
+mod authorities;
+mod partial;
+mod stage;
 
-use authenticator_api::{Authenticator, BoxFuture, Challenge, DomainName, KeyAuthorization, Lookup, Token};
-use certificates::{
-    Blame, BoxError, Client, Observer, ObtainError, Obtained, Presented, Progress, Renewal, Request, Store, obtain,
-};
-use tempfile::TempDir;
-use test_support::Pebble;
+use authenticator_api::DomainName;
+use certificates::{Blame, ObtainError, Obtained, Progress, Store};
+use std::time::Duration;
 
-type Answers = Arc<Mutex<HashMap<String, String>>>;
-
-/// Answers from memory, on a thread of its own; `wrong` makes it lie about names that begin so.
-struct Memory {
-    answers: Answers,
-    taken_back: Mutex<Vec<DomainName>>,
-    wrong: &'static str,
-}
-
-impl Authenticator for Memory {
-    fn present<'a>(&'a self, challenge: &'a Challenge) -> BoxFuture<'a, Result<(), authenticator_api::Error>> {
-        let lie = !self.wrong.is_empty() && challenge.domain.as_str().starts_with(self.wrong);
-        let answer = if lie { "not.this" } else { challenge.key_authorization.as_str() };
-        self.answers.lock().unwrap().insert(challenge.token.to_string(), answer.to_owned());
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn lookup<'a>(&'a self, _host: Option<&'a DomainName>, token: &'a Token) -> Lookup<'a> {
-        let answers = self.answers.lock().unwrap();
-        Lookup::Ready(answers.get(token.as_str()).and_then(|text| KeyAuthorization::parse(text).ok()))
-    }
-
-    fn cleanup<'a>(&'a self, challenge: &'a Challenge) -> BoxFuture<'a, Result<(), authenticator_api::Error>> {
-        self.answers.lock().unwrap().remove(challenge.token.as_str());
-        self.taken_back.lock().unwrap().push(challenge.domain.clone());
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-fn serve(listener: &TcpListener, answers: &Answers) {
-    for stream in listener.incoming().map_while(Result::ok) {
-        let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
-        let first = lines.next().unwrap_or_default();
-        lines.take_while(|line| !line.is_empty()).for_each(drop);
-        let token = first.split(' ').nth(1).and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned();
-        let body = answers.lock().unwrap().get(&token).cloned().unwrap_or_default();
-        let _ = write!(&stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    }
-}
-
-/// Notes what it sees; may refuse to let the authority come, or never get ready.
-#[derive(Default)]
-struct Notes {
-    seen: Mutex<Vec<Progress>>,
-    visits: Mutex<Vec<String>>,
-    refuses: bool,
-    hangs: bool,
-}
-
-impl Observer for Notes {
-    fn progress(&self, progress: Progress) {
-        self.seen.lock().unwrap().push(progress);
-    }
-
-    fn before_validation<'a>(&'a self, challenges: &'a [Challenge]) -> BoxFuture<'a, Result<(), BoxError>> {
-        self.visits.lock().unwrap().push(format!("before {}", challenges.len()));
-        match (self.hangs, self.refuses) {
-            (true, _) => Box::pin(std::future::pending()),
-            (_, true) => Box::pin(std::future::ready(Err("the gate is stuck".into()))),
-            _ => Box::pin(std::future::ready(Ok(()))),
-        }
-    }
-
-    fn after_validation(&self) -> BoxFuture<'_, Result<(), BoxError>> {
-        self.visits.lock().unwrap().push("after".to_owned());
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-/// An authority, a site that it comes to, and a storage.
-struct Stage {
-    pebble: Pebble,
-    memory: Arc<Memory>,
-    authenticator: Arc<dyn Authenticator>,
-    presented: Presented,
-    storage: TempDir,
-}
-
-impl Stage {
-    fn new(wrong: &'static str) -> Self {
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let pebble = Pebble::start(listener.local_addr().unwrap().port()).unwrap();
-        let answers = Answers::default();
-        let memory = Arc::new(Memory { answers: Arc::clone(&answers), taken_back: Mutex::default(), wrong });
-        std::thread::spawn(move || serve(&listener, &answers));
-        let authenticator: Arc<dyn Authenticator> = memory.clone();
-        let storage = test_support::scratch_dir().unwrap();
-        Self { pebble, memory, authenticator, presented: Presented::default(), storage }
-    }
-
-    fn request(&self, names: &[&str]) -> Request {
-        Request {
-            domains: names.iter().map(|name| DomainName::parse(name).unwrap()).collect(),
-            directory: self.pebble.directory_url(),
-            contact: vec![],
-            agree_to_terms: true,
-            force: false,
-            patience: Duration::from_secs(30),
-            renewal: Renewal {
-                server: self.pebble.directory_url(),
-                authenticator: "standalone".into(),
-                webroots: vec![],
-            },
-        }
-    }
-
-    async fn obtain(&self, request: &Request, notes: &Notes) -> Result<Obtained, ObtainError> {
-        let client = Client::new(Some(&self.pebble.ca_file())).unwrap();
-        let store = Store::open(self.storage.path()).unwrap();
-        let result = obtain(request, &client, &store, &self.authenticator, &self.presented, notes).await;
-        assert_eq!(self.memory.answers.lock().unwrap().len(), 0, "challenges are left behind: {result:?}");
-        result
-    }
-
-    /// How often the authority was told to come.
-    fn visited(&self) -> usize {
-        self.pebble.output().matches("POST /chalZ/").count()
-    }
-
-    fn taken_back(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.memory.taken_back.lock().unwrap().iter().map(ToString::to_string).collect();
-        names.sort();
-        names
-    }
-}
-
-fn issued(result: Result<Obtained, ObtainError>) -> u32 {
-    match result.unwrap() {
-        Obtained::Issued(saved) => saved.lineage.version,
-        Obtained::Unchanged(lineage) => panic!("unchanged: {lineage:?}"),
-    }
-}
+use stage::{Notes, Stage, issued};
 
 #[tokio::test]
 async fn three_names_are_proven_and_the_account_is_kept() {
@@ -178,7 +38,7 @@ async fn three_names_are_proven_and_the_account_is_kept() {
     );
 
     let kept = stage.obtain(&request, &Notes::default()).await.unwrap();
-    assert!(matches!(&kept, Obtained::Unchanged(lineage) if lineage.version == 1), "{kept:?}");
+    assert!(matches!(&kept, Obtained::Unchanged { lineage, .. } if lineage.version == 1), "{kept:?}");
     request.force = true;
     let notes = Notes::default();
     assert_eq!(issued(stage.obtain(&request, &notes).await), 2);
@@ -233,7 +93,7 @@ async fn what_a_dropped_order_presented_can_be_taken_back() {
         } => {}
     }
     assert_eq!(stage.memory.answers.lock().unwrap().len(), 2, "the order was dropped in the middle");
-    stage.presented.cleanup(&*stage.authenticator).await;
+    stage.presented.cleanup().await;
     assert_eq!(stage.memory.answers.lock().unwrap().len(), 0);
     assert_eq!(stage.taken_back(), ["a.example", "b.example"]);
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
@@ -248,12 +108,15 @@ async fn a_certificate_of_another_authority_neither_passes_for_ours_nor_is_repla
     (stage.pebble, stage.memory, stage.authenticator) = (other.pebble, other.memory, other.authenticator);
     let mut request = stage.request(&["a.example"]);
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
-    assert!(error.to_string().contains(&first) && error.to_string().contains(&request.directory), "{error}");
+    assert!(
+        error.to_string().contains(&first) && error.to_string().contains(&request.authorities[0].directory),
+        "{error}"
+    );
     assert_eq!((error.blame(), error.is_permanent()), (Blame::Configuration, true));
     assert_eq!(Store::open(stage.storage.path()).unwrap().load("a.example").unwrap().version, 1);
     request.force = true;
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 2);
     request.force = false;
     let kept = stage.obtain(&request, &Notes::default()).await.unwrap();
-    assert!(matches!(&kept, Obtained::Unchanged(lineage) if lineage.version == 2), "{kept:?}");
+    assert!(matches!(&kept, Obtained::Unchanged { lineage, .. } if lineage.version == 2), "{kept:?}");
 }

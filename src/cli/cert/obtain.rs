@@ -9,7 +9,10 @@ use std::{
 use authenticator_api::Authenticator;
 use authenticator_standalone::Standalone;
 use authenticator_webroot::{Paths, Webroot};
-use certificates::{Blame, Client, Lock, ObtainError, Obtained, Presented, Renewal, Request, Store, obtain};
+use certificates::{
+    Authenticators, Authority, Blame, Client, Completeness, Lock, ObtainError, Obtained, Presented, Renewal, Request,
+    Store, obtain,
+};
 use interception::{Capability, missing_capabilities};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -78,6 +81,7 @@ async fn run_to_the_end(arguments: &Arguments) -> Result<Obtained, Failure> {
     let authenticator = authenticator(arguments)?;
     let watch = Watch::new(arguments.quiet, intercept(arguments, &authenticator));
     let presented = Presented::default();
+    let authenticators = Authenticators::from(Arc::clone(&authenticator));
     let request = request(arguments);
 
     let order = async {
@@ -89,7 +93,7 @@ async fn run_to_the_end(arguments: &Arguments) -> Result<Obtained, Failure> {
             hint: Some("is another server there? with one, use --intercept or --authenticator webroot"),
             ..failed(&error)
         })?;
-        obtain(&request, &client, &store, &authenticator, &presented, &watch).await.map_err(explained)
+        obtain(&request, &client, &store, &authenticators, &presented, &watch).await.map_err(explained)
     };
     let ended = |what: &str| Failure {
         message: format!("{what} after {}; everything is undone", watch.stage()),
@@ -105,7 +109,7 @@ async fn run_to_the_end(arguments: &Arguments) -> Result<Obtained, Failure> {
     };
     // A second signal means "at once": the gate falls with us, whatever we are doing.
     let undo = async {
-        presented.cleanup(&*authenticator).await;
+        presented.cleanup().await;
         let closed = watch.close().await;
         authenticator.stop().await;
         closed
@@ -198,10 +202,15 @@ fn request(arguments: &Arguments) -> Request {
                 .map(|path| domains.iter().map(|name| (name.clone(), path.clone())).collect())
                 .unwrap_or_default(),
         },
+        name: None,
         domains,
-        directory: arguments.server.clone(),
-        contact: arguments.contact.iter().map(mail).collect(),
-        agree_to_terms: arguments.agree_tos,
+        authorities: vec![Authority {
+            directory: arguments.server.clone(),
+            contact: arguments.contact.iter().map(mail).collect(),
+            agree_to_terms: arguments.agree_tos,
+            ..Authority::default()
+        }],
+        completeness: Completeness::All,
         force: arguments.force,
         patience: PATIENCE,
     }
@@ -240,8 +249,8 @@ fn explained(error: ObtainError) -> Failure {
 
 fn tell(arguments: &Arguments, obtained: &Obtained) {
     let (what, lineage) = match obtained {
-        Obtained::Issued(saved) => ("issued", &saved.lineage),
-        Obtained::Unchanged(lineage) => ("unchanged", lineage),
+        Obtained::Issued { saved, .. } => ("issued", &saved.lineage),
+        Obtained::Unchanged { lineage, .. } => ("unchanged", lineage),
     };
     let live = arguments.storage.join("live").join(&lineage.name);
     let names: Vec<_> = lineage.names.iter().map(ToString::to_string).collect();
@@ -260,10 +269,10 @@ fn tell(arguments: &Arguments, obtained: &Obtained) {
         let days = lineage.not_after.duration_since(SystemTime::now()).unwrap_or_default().as_secs() / 86_400;
         let names = names.join(", ");
         match obtained {
-            Obtained::Issued(_) => {
+            Obtained::Issued { .. } => {
                 report::line(format!("the certificate for {names} is in {}, valid for {days} days", live.display()))
             }
-            Obtained::Unchanged(_) => {
+            Obtained::Unchanged { .. } => {
                 report::line(format!(
                     "the certificate for {names} in {} is valid for {days} days and not due; --force asks for a new one",
                     live.display()

@@ -84,6 +84,12 @@ impl Observer for Watch {
             Progress::ChallengesPresented => self.say("challenges presented", "challenges can be answered"),
             Progress::ValidationStarted => self.say("validation started", "the certificate authority was told to come"),
             Progress::Validated { domain } => self.say("validated", &format!("{domain} is proven")),
+            Progress::GivenUp { failure } => {
+                self.say("order placed", &format!("going on without {}: {}", failure.domain, failure.detail))
+            }
+            Progress::AuthorityFailed { directory, message, .. } => {
+                self.say("authority failed", &format!("{directory} failed ({message}), asking the next one"))
+            }
             Progress::Finalized => self.say("finalized", "the certificate is being issued"),
             Progress::Saved { live } => self.say("saved", &format!("saved in {}", live.display())),
         }

@@ -1,0 +1,48 @@
+//! The chain that leads to the root which the operator prefers (RFC 8555 §7.4.2).
+
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::{Authority, attempt::Peers};
+use crate::{account::Opened, signature::Signer};
+
+/// This chain, or the first alternate one whose root has the preferred name. Without a match this one: a certificate with
+/// another root is better than none.
+pub(super) async fn preferred(fullchain: String, authority: &Authority, account: &Opened, peers: &Peers<'_>) -> String {
+    let Some(root) = authority.preferred_chain.as_deref().filter(|root| !leads_to(&fullchain, root)) else {
+        return fullchain;
+    };
+    for url in peers.client.alternates() {
+        match alternate(&url, authority, account, peers).await {
+            Ok(chain) if leads_to(&chain, root) => return chain,
+            Ok(_) => {}
+            Err(error) => {
+                let error: &dyn std::error::Error = &*error;
+                tracing::warn!(target: "lockgate::certificates", url, error, "an alternate chain cannot be fetched");
+            }
+        }
+    }
+    tracing::warn!(target: "lockgate::certificates", root, directory = authority.directory, "the authority offers no chain to the preferred root");
+    fullchain
+}
+
+async fn alternate(
+    url: &str,
+    authority: &Authority,
+    account: &Opened,
+    peers: &Peers<'_>,
+) -> Result<String, super::BoxError> {
+    let client = peers.client.aside();
+    let directory = client.get(&authority.directory).await?;
+    let chain = Signer::new(&account.credentials)?.fetch(&client, &directory, url).await?;
+    Ok(String::from_utf8(chain.to_vec())?)
+}
+
+/// Whether the last certificate of a chain, as PEM, was issued by this root.
+fn leads_to(fullchain: &str, root: &str) -> bool {
+    let last = CertificateDer::pem_slice_iter(fullchain.as_bytes()).filter_map(Result::ok).last();
+    last.is_some_and(|der| {
+        let parsed = X509Certificate::from_der(&der);
+        parsed.is_ok_and(|(_, last)| last.issuer().iter_common_name().any(|name| name.as_str() == Ok(root)))
+    })
+}
