@@ -220,7 +220,7 @@ impl Store {
         let path = self.record_file(name);
         let text = serde_json::to_vec_pretty(record);
         let text = text.map_err(|error| StoreError { action: "write", path: path.clone(), source: error.into() })?;
-        self.write_beside(&path, &text)
+        self.write_own(&path, &text, 0o644)
     }
 
     fn record_file(&self, name: &str) -> PathBuf {

@@ -9,12 +9,14 @@
 //! live/NAME/{cert,chain,fullchain,privkey}.pem              relative links to one version
 //! renewal/NAME.conf                                         how it was obtained
 //! lockgate/NAME.json                                        when it is due, and what failed
+//! lockgate/internal/root.{pem,key}                          the root of the internal authority, where it has issued
 //! ```
 //!
 //! A file is complete and on disk before anything points to it, so a crash at any moment leaves certificates that load.
 
 mod account;
 mod client;
+mod internal;
 mod issued;
 mod ledger;
 mod lock;
@@ -27,12 +29,13 @@ mod signature;
 mod store;
 
 pub use client::{Client, TransportError};
+pub use internal::Internal;
 pub use issued::{IssuedError, Names};
 pub use ledger::{Outcome, Record, Refused};
 pub use lock::{Lock, LockError};
 pub use obtain::{
     Authenticators, Authority, Blame, BoxError, ChallengeFailure, Completeness, ExternalAccount, ExternalAccountError,
-    Observer, ObtainError, Obtained, Presented, Profile, Progress, Request, obtain,
+    Issuer, Observer, ObtainError, Obtained, Presented, Profile, Progress, Request, obtain,
 };
 pub use renewal_info::ask;
 pub use store::{Lineage, Renewal, Saved, Store, StoreError};

@@ -15,11 +15,11 @@ use std::{
 
 use authenticator_api::{BoxFuture, Challenge, DomainName};
 
-pub use authority::{Authority, ExternalAccount, ExternalAccountError, Profile};
+pub use authority::{Authority, ExternalAccount, ExternalAccountError, Issuer, Profile};
 pub use error::{Blame, ChallengeFailure, ObtainError};
 pub use presented::{Authenticators, Presented};
 
-use crate::{Client, Lineage, Names, Renewal, Saved, Store};
+use crate::{Client, Internal, Lineage, Names, Renewal, Saved, Store};
 use attempt::Attempted;
 pub(crate) use attempt::Peers;
 
@@ -31,7 +31,7 @@ pub struct Request {
     /// The names of the certificate.
     pub domains: Vec<DomainName>,
     /// Where to get it, in order: the next one is asked when one fails for a reason that is its own.
-    pub authorities: Vec<Authority>,
+    pub issuers: Vec<Issuer>,
     /// Whether to ask for a new certificate although the stored one is not due.
     pub force: bool,
     /// Whether a certificate for some of the names is better than none.
@@ -178,21 +178,29 @@ pub async fn obtain(
         Stored::Wanting { name, current } => (name, current),
     };
     let mut failed: Option<ObtainError> = None;
-    for (index, authority) in request.authorities.iter().enumerate() {
+    for (index, issuer) in request.issuers.iter().enumerate() {
         // What one authority says about when to come again is about it, whatever else the client is used for.
         let peers = Peers { client: &client.aside(), store, authenticators, presented, observer };
-        match Box::pin(attempt::run(request, authority, current.as_ref(), &peers)).await {
+        let attempted = match issuer {
+            Issuer::Acme(authority) => Box::pin(attempt::run(request, authority, current.as_ref(), &peers)).await,
+            Issuer::Internal(internal) if index == 0 => internally(request, *internal, &peers).await,
+            Issuer::Internal(_) if is_good(current.as_ref(), store).await? => continue,
+            Issuer::Internal(internal) => {
+                internally(request, Internal { life: internal.life.min(STOPGAP) }, &peers).await
+            }
+        };
+        match attempted {
             Ok(Attempted::Issued { issued, key, refused }) => {
-                let renewal = Renewal { server: authority.directory.clone(), ..request.renewal.clone() };
+                let renewal = Renewal { server: issuer.server().to_owned(), ..request.renewal.clone() };
                 let saved = on_disk(store, move |store| store.save(&name, &issued, &key, &renewal)).await??;
                 observer.progress(Progress::Saved { live: saved.live.clone() });
                 return Ok(Obtained::Issued { saved, refused });
             }
             Ok(Attempted::Enough { lineage, refused }) => return Ok(Obtained::Unchanged { lineage, refused }),
             Err(error) if error.is_the_authoritys_own() => {
-                if index + 1 < request.authorities.len() {
+                if index + 1 < request.issuers.len() {
                     observer.progress(Progress::AuthorityFailed {
-                        directory: authority.directory.clone(),
+                        directory: issuer.server().to_owned(),
                         message: error.sentence(),
                         retry_after: error.retry_after(),
                     });
@@ -206,6 +214,22 @@ pub async fn obtain(
         }
     }
     Err(failed.unwrap_or(ObtainError::NoAuthority))
+}
+
+/// A certificate of our own authority, which needs no proof.
+async fn internally(request: &Request, internal: Internal, peers: &Peers<'_>) -> Result<Attempted, ObtainError> {
+    let names = request.domains.clone();
+    let issue = move |store: &Store| internal.issue(store, &names, SystemTime::now());
+    let (issued, key) = on_disk(peers.store, issue).await??;
+    peers.observer.progress(Progress::Finalized);
+    Ok(Attempted::Issued { issued, key, refused: Vec::new() })
+}
+
+/// Whether there is a certificate of an authority that others trust, and it is valid.
+async fn is_good(current: Option<&Lineage>, store: &Store) -> Result<bool, ObtainError> {
+    let Some(lineage) = current.filter(|lineage| SystemTime::now() < lineage.not_after) else { return Ok(false) };
+    let name = lineage.name.clone();
+    on_disk(store, move |store| store.server(&name).is_none_or(|server| server != Internal::SERVER)).await
 }
 
 /// Runs work on files, which blocks, beside the runtime's threads.
@@ -239,11 +263,11 @@ fn look(request: &Request, store: &Store) -> Result<Stored, ObtainError> {
     let Some(lineage) = current.clone().filter(is_kept) else {
         return Ok(Stored::Wanting { name, current });
     };
-    let is_ours = |stored: &str| request.authorities.iter().any(|authority| authority.directory == stored);
+    let is_ours = |stored: &str| request.issuers.iter().any(|issuer| issuer.server() == stored);
     match store.server(&name) {
         // Neither may a certificate for tests pass for a real one, nor replace it unasked.
         Some(stored) if !is_ours(&stored) => {
-            let wanted: Vec<_> = request.authorities.iter().map(|authority| authority.directory.as_str()).collect();
+            let wanted: Vec<_> = request.issuers.iter().map(Issuer::server).collect();
             Err(ObtainError::OtherAuthority { name, stored, wanted: wanted.join(" or ") })
         }
         stored => {
@@ -253,3 +277,6 @@ fn look(request: &Request, store: &Store) -> Result<Stored, ObtainError> {
         }
     }
 }
+
+/// The life of an internal certificate that stands in for a better one: at half of it the others are asked again.
+const STOPGAP: Duration = Duration::from_secs(86_400);

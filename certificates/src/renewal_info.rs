@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use crate::{
-    Client, TransportError, moment,
+    Client, Internal, TransportError, moment,
     schedule::{Answer, Window},
 };
 
@@ -14,6 +14,9 @@ use crate::{
 /// Two requests without a signature: the directory, and the renewal information. What goes wrong is logged and is an
 /// [`Answer`] too, as nothing depends on it but when to ask again.
 pub async fn ask(client: &Client, directory: &str, certificate: &str) -> Answer {
+    if directory == Internal::SERVER {
+        return Answer::Unsupported;
+    }
     let client = client.aside();
     let asked = async {
         let directory = client.get(directory).await?;

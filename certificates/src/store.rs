@@ -125,11 +125,12 @@ impl Store {
     }
 
     /// Replaces a file of Lockgate's own, making its directory where it is missing.
-    pub(crate) fn write_beside(&self, path: &Path, text: &[u8]) -> Result<(), StoreError> {
-        let directory = self.own_directory();
-        durable::make_directory(&directory, 0o755)?;
-        durable::collect_orphans(&directory);
-        durable::write(path, text, 0o644)
+    pub(crate) fn write_own(&self, path: &Path, text: &[u8], mode: u32) -> Result<(), StoreError> {
+        if let Some(directory) = path.parent() {
+            durable::make_directory(directory, 0o755)?;
+            durable::collect_orphans(directory);
+        }
+        durable::write(path, text, mode)
     }
 
     /// Where the account for a directory URL is kept.

@@ -93,7 +93,7 @@ impl Stage {
         let authority =
             Authority { directory: self.pebble.directory_url(), agree_to_terms: true, ..Authority::default() };
         let patience = Duration::from_secs(30);
-        let request = Request { domains, authorities: vec![authority], patience, ..Request::default() };
+        let request = Request { domains, issuers: vec![authority.into()], patience, ..Request::default() };
         let client = Client::new(Some(&self.pebble.ca_file())).unwrap();
         let store = Store::open(self.storage.path()).unwrap();
         let authenticators = Authenticators::from(self.authenticator.clone() as Arc<dyn Authenticator>);

@@ -8,6 +8,34 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
+use crate::Internal;
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Issuer {
+    /// A certificate authority that speaks ACME.
+    Acme(Authority),
+    /// This machine itself. After others it is for want of anything better: it issues only where no good certificate is, and
+    /// for a day at most, so that the others are asked again soon.
+    Internal(Internal),
+}
+
+impl Issuer {
+    /// The directory URL, or [`Internal::SERVER`].
+    pub fn server(&self) -> &str {
+        match self {
+            Self::Acme(authority) => &authority.directory,
+            Self::Internal(_) => Internal::SERVER,
+        }
+    }
+}
+
+impl From<Authority> for Issuer {
+    fn from(authority: Authority) -> Self {
+        Self::Acme(authority)
+    }
+}
+
 /// A certificate authority, and what is agreed with it. Each has an account of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authority {

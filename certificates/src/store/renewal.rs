@@ -4,10 +4,12 @@ use std::path::Path;
 
 use authenticator_api::DomainName;
 
+use crate::Internal;
+
 /// How a certificate was obtained, so that it can be renewed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
-    /// The authority's directory URL.
+    /// The authority's directory URL, or [`Internal::SERVER`].
     pub server: String,
     /// `standalone` or `webroot`.
     pub authenticator: String,
@@ -35,6 +37,12 @@ impl Renewal {
         file.set(PARAMETERS, "authenticator", &self.authenticator);
         file.set(PARAMETERS, "server", &self.server);
         file.set(PARAMETERS, "key_type", "ecdsa");
+        if self.server == Internal::SERVER {
+            // certbot cannot ask this server, and would fail for it at every run.
+            file.set(PARAMETERS, "autorenew", "False");
+        } else {
+            file.remove(PARAMETERS, "autorenew", "False");
+        }
         if let Some((_, path)) = self.webroots.first() {
             file.set(PARAMETERS, "webroot_path", &format!("{path},"));
         }
@@ -80,6 +88,14 @@ impl Ini {
             Some(old) => *old = line,
             None => lines.push(line),
         }
+    }
+
+    /// Removes a key that has this value.
+    fn remove(&mut self, section: &str, key: &str, value: &str) {
+        let is_it = |line: &String| {
+            key_of(line) == Some(key) && line.split_once('=').is_some_and(|(_, found)| found.trim() == value)
+        };
+        self.lines(section).retain(|line| !is_it(line));
     }
 
     fn lines(&mut self, section: &str) -> &mut Vec<String> {

@@ -1,7 +1,10 @@
 //! Several authorities, external accounts, other chains, addresses.
 
 use authenticator_api::DomainName;
-use certificates::{Authority, Blame, Completeness, ExternalAccount, ObtainError, Profile, Progress, Request, Store};
+use certificates::{
+    Authority, Blame, Completeness, ExternalAccount, Internal, Issuer, ObtainError, Obtained, Profile, Progress,
+    Request, Store,
+};
 use test_support::{EXTERNAL_ACCOUNT, PebbleFeatures};
 
 use super::stage::{Notes, Stage, issued};
@@ -15,6 +18,13 @@ fn failed_authorities(notes: Notes) -> Vec<String> {
     seen.into_iter().filter_map(failed).collect()
 }
 
+fn first(request: &mut Request) -> &mut Authority {
+    match &mut request.issuers[0] {
+        Issuer::Acme(authority) => authority,
+        Issuer::Internal(_) => panic!("the first one is pebble"),
+    }
+}
+
 /// Nobody listens there.
 fn down() -> Authority {
     Authority { directory: "https://127.0.0.1:1/dir".into(), agree_to_terms: true, ..Authority::default() }
@@ -24,21 +34,21 @@ fn down() -> Authority {
 async fn the_next_authority_is_asked_when_one_is_down_and_is_remembered_as_the_issuer() {
     let stage = Stage::new("");
     let mut request = stage.request(&["a.example"]);
-    request.authorities.insert(0, down());
+    request.issuers.insert(0, down().into());
     let notes = Notes::default();
     assert_eq!(issued(stage.obtain(&request, &notes).await), 1);
     assert_eq!(failed_authorities(notes), [down().directory]);
     let store = Store::open(stage.storage.path()).unwrap();
     assert_eq!(store.server("a.example"), Some(stage.pebble.directory_url()));
     let kept = stage.obtain(&request, &Notes::default()).await.unwrap();
-    assert!(matches!(kept, certificates::Obtained::Unchanged { .. }), "a certificate of any of them does");
+    assert!(matches!(kept, Obtained::Unchanged { .. }), "a certificate of any of them does");
 }
 
 #[tokio::test]
 async fn a_name_that_fails_at_one_authority_is_not_carried_to_the_next() {
     let stage = Stage::new("dead.");
     let mut request = stage.request(&["dead.example"]);
-    request.authorities.push(down());
+    request.issuers.push(down().into());
     let notes = Notes::default();
     let error = stage.obtain(&request, &notes).await.unwrap_err();
     assert_eq!(error.blame(), Blame::Domain, "{error:?}");
@@ -48,10 +58,10 @@ async fn a_name_that_fails_at_one_authority_is_not_carried_to_the_next() {
 #[tokio::test]
 async fn all_authorities_down_is_one_failure() {
     let stage = Stage::new("");
-    let request = Request { authorities: vec![down(), down()], ..stage.request(&["a.example"]) };
+    let request = Request { issuers: vec![down().into(), down().into()], ..stage.request(&["a.example"]) };
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
     assert_eq!((error.blame(), error.is_permanent()), (Blame::Network, false), "{error:?}");
-    let none = Request { authorities: vec![], ..request };
+    let none = Request { issuers: vec![], ..request };
     let error = stage.obtain(&none, &Notes::default()).await.unwrap_err();
     assert!(matches!(error, ObtainError::NoAuthority), "{error:?}");
 }
@@ -65,10 +75,10 @@ async fn an_external_account_is_bound_and_asked_for() {
     assert!(matches!(error, ObtainError::ExternalAccount { .. }), "{error:?}");
     let (key_id, key) = EXTERNAL_ACCOUNT;
     let wrong = ExternalAccount::new(key_id, "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA").unwrap();
-    request.authorities[0].external_account = Some(wrong);
+    first(&mut request).external_account = Some(wrong);
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
     assert!(matches!(error, ObtainError::Refused { action: "create an account", .. }), "{error:?}");
-    request.authorities[0].external_account = Some(ExternalAccount::new(key_id, key).unwrap());
+    first(&mut request).external_account = Some(ExternalAccount::new(key_id, key).unwrap());
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
 }
 
@@ -80,7 +90,7 @@ async fn the_chain_to_the_preferred_root_is_stored() {
         let root = stage.pebble.root(number).unwrap();
         let name = common_name(&root);
         let mut request = Request { force: true, ..stage.request(&["a.example"]) };
-        request.authorities[0].preferred_chain = Some(name.clone());
+        first(&mut request).preferred_chain = Some(name.clone());
         issued(stage.obtain(&request, &Notes::default()).await);
         let chain = std::fs::read_to_string(stage.storage.path().join("live/a.example/chain.pem")).unwrap();
         let (_, last) = chain.rsplit_once("-----BEGIN").unwrap();
@@ -90,7 +100,7 @@ async fn the_chain_to_the_preferred_root_is_stored() {
     stored.dedup();
     assert_eq!(stored.len(), 3, "three roots: {stored:?}");
     let mut request = Request { force: true, ..stage.request(&["a.example"]) };
-    request.authorities[0].preferred_chain = Some("nobody".into());
+    first(&mut request).preferred_chain = Some("nobody".into());
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 4, "another chain is better than none");
 }
 
@@ -113,11 +123,11 @@ fn read(pem: &str, what: impl FnOnce(&x509_parser::certificate::X509Certificate<
 async fn a_required_profile_that_is_not_offered_ends_the_attempt_and_a_preferred_one_does_not() {
     let stage = Stage::new("");
     let mut request = stage.request(&["a.example"]);
-    request.authorities[0].profile = Some(Profile::Required("shortlived".into()));
+    first(&mut request).profile = Some(Profile::Required("shortlived".into()));
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
     assert!(matches!(&error, ObtainError::Profile { profile, .. } if profile == "shortlived"), "{error:?}");
     assert_eq!(stage.orders(), 0);
-    request.authorities[0].profile = Some(Profile::Preferred("shortlived".into()));
+    first(&mut request).profile = Some(Profile::Preferred("shortlived".into()));
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
 }
 
@@ -130,4 +140,39 @@ async fn an_address_gets_a_certificate_by_http_too() {
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
     let lineage = Store::open(stage.storage.path()).unwrap().load("127.0.0.1").unwrap();
     assert!(lineage.names.contains(&address) && lineage.names.len() == 2 && lineage.others.is_empty());
+}
+
+#[tokio::test]
+async fn the_internal_authority_needs_nobody() {
+    let stage = Stage::new("");
+    let internal = vec![Issuer::Internal(Internal::default())];
+    let request = Request { issuers: internal, ..stage.request(&["a.example", "b.example"]) };
+    assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
+    let store = Store::open(stage.storage.path()).unwrap();
+    assert_eq!(store.server("a.example").as_deref(), Some(Internal::SERVER));
+    assert!(store.load("a.example").unwrap().names.len() == 2 && stage.orders() == 0);
+    let conf = std::fs::read_to_string(stage.storage.path().join("renewal/a.example.conf")).unwrap();
+    assert!(conf.contains("autorenew = False"), "certbot leaves it alone: {conf}");
+    let kept = stage.obtain(&request, &Notes::default()).await.unwrap();
+    assert!(matches!(kept, Obtained::Unchanged { .. }), "{kept:?}");
+    let acme = Request { force: true, ..stage.request(&["a.example", "b.example"]) };
+    assert_eq!(issued(stage.obtain(&acme, &Notes::default()).await), 2);
+    let conf = std::fs::read_to_string(stage.storage.path().join("renewal/a.example.conf")).unwrap();
+    assert!(!conf.contains("autorenew"), "{conf}");
+}
+
+#[tokio::test]
+async fn the_internal_authority_stands_in_only_where_no_good_certificate_is() {
+    let stage = Stage::new("");
+    let issuers = vec![down().into(), Issuer::Internal(Internal::default())];
+    let fresh = Request { issuers: issuers.clone(), ..stage.request(&["a.example"]) };
+    assert_eq!(issued(stage.obtain(&fresh, &Notes::default()).await), 1);
+    let store = Store::open(stage.storage.path()).unwrap();
+    assert!(store.load("a.example").unwrap().life().length() < std::time::Duration::from_secs(90_000), "for a day");
+    let better = Request { force: true, ..stage.request(&["a.example"]) };
+    assert_eq!(issued(stage.obtain(&better, &Notes::default()).await), 2);
+    let again = Request { issuers, force: true, ..stage.request(&["a.example"]) };
+    let error = stage.obtain(&again, &Notes::default()).await.unwrap_err();
+    assert_eq!(error.blame(), Blame::Network, "the good one stays: {error:?}");
+    assert_eq!(store.load("a.example").unwrap().version, 2);
 }

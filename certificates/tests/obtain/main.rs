@@ -108,10 +108,7 @@ async fn a_certificate_of_another_authority_neither_passes_for_ours_nor_is_repla
     (stage.pebble, stage.memory, stage.authenticator) = (other.pebble, other.memory, other.authenticator);
     let mut request = stage.request(&["a.example"]);
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
-    assert!(
-        error.to_string().contains(&first) && error.to_string().contains(&request.authorities[0].directory),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&first) && error.to_string().contains(request.issuers[0].server()), "{error}");
     assert_eq!((error.blame(), error.is_permanent()), (Blame::Configuration, true));
     assert_eq!(Store::open(stage.storage.path()).unwrap().load("a.example").unwrap().version, 1);
     request.force = true;

@@ -116,11 +116,10 @@ impl Stage {
         Request {
             name: None,
             domains: names.iter().map(|name| DomainName::parse(name).unwrap()).collect(),
-            authorities: vec![Authority {
-                directory: self.pebble.directory_url(),
-                agree_to_terms: true,
-                ..Authority::default()
-            }],
+            issuers: vec![
+                Authority { directory: self.pebble.directory_url(), agree_to_terms: true, ..Authority::default() }
+                    .into(),
+            ],
             completeness: Completeness::All,
             force: false,
             patience: Duration::from_secs(30),

@@ -10,8 +10,8 @@ use authenticator_api::Authenticator;
 use authenticator_standalone::Standalone;
 use authenticator_webroot::{Paths, Webroot};
 use certificates::{
-    Authenticators, Authority, Blame, Client, Completeness, Lock, ObtainError, Obtained, Presented, Renewal, Request,
-    Store, obtain,
+    Authenticators, Authority, Blame, Client, Completeness, Issuer, Lock, ObtainError, Obtained, Presented, Renewal,
+    Request, Store, obtain,
 };
 use interception::{Capability, missing_capabilities};
 use tokio::signal::unix::{SignalKind, signal};
@@ -204,12 +204,12 @@ fn request(arguments: &Arguments) -> Request {
         },
         name: None,
         domains,
-        authorities: vec![Authority {
+        issuers: vec![Issuer::Acme(Authority {
             directory: arguments.server.clone(),
             contact: arguments.contact.iter().map(mail).collect(),
             agree_to_terms: arguments.agree_tos,
             ..Authority::default()
-        }],
+        })],
         completeness: Completeness::All,
         force: arguments.force,
         patience: PATIENCE,
