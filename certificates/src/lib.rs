@@ -25,6 +25,7 @@ mod obtain;
 mod renewal_info;
 mod retry_after;
 pub mod schedule;
+mod self_check;
 mod signature;
 mod store;
 
@@ -38,4 +39,5 @@ pub use obtain::{
     Issuer, Observer, ObtainError, Obtained, Presented, Profile, Progress, Request, obtain,
 };
 pub use renewal_info::ask;
+pub use self_check::{Family, Fetched, Fetcher, Finding, SelfCheck, self_check};
 pub use store::{Lineage, Renewal, Saved, Store, StoreError};

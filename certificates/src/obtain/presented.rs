@@ -45,16 +45,23 @@ impl Presented {
     pub async fn cleanup(&self) {
         loop {
             // Left in the list until it is gone, in case this is dropped too.
-            let Some((challenge, authenticator)) = self.lock().last().cloned() else { return };
-            if let Err(error) = authenticator.cleanup(&challenge).await {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(target: "lockgate::certificates", domain = %challenge.domain, error, "a challenge is left behind");
-            }
-            self.lock().pop();
+            let Some((challenge, _)) = self.lock().last().cloned() else { return };
+            self.take_back(&challenge).await;
         }
     }
 
-    pub(super) fn add(&self, challenge: Challenge, authenticator: Arc<dyn Authenticator>) {
+    /// Takes one challenge back.
+    pub(crate) async fn take_back(&self, challenge: &Challenge) {
+        let found = self.lock().iter().find(|(presented, _)| presented == challenge).cloned();
+        let Some((_, authenticator)) = found else { return };
+        if let Err(error) = authenticator.cleanup(challenge).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(target: "lockgate::certificates", domain = %challenge.domain, error, "a challenge is left behind");
+        }
+        self.lock().retain(|(presented, _)| presented != challenge);
+    }
+
+    pub(crate) fn add(&self, challenge: Challenge, authenticator: Arc<dyn Authenticator>) {
         self.lock().push((challenge, authenticator));
     }
 

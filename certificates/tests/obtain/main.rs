@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail like the test")]
 
 mod authorities;
+mod front;
 mod partial;
+mod renewal;
 mod stage;
 
 use authenticator_api::DomainName;
@@ -106,6 +108,7 @@ async fn a_certificate_of_another_authority_neither_passes_for_ours_nor_is_repla
     let first = stage.pebble.directory_url();
     let other = Stage::new("");
     (stage.pebble, stage.memory, stage.authenticator) = (other.pebble, other.memory, other.authenticator);
+    stage.ca_file = other.ca_file;
     let mut request = stage.request(&["a.example"]);
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
     assert!(error.to_string().contains(&first) && error.to_string().contains(request.issuers[0].server()), "{error}");

@@ -70,6 +70,7 @@ async fn a_good_certificate_does_not_lose_a_name_that_fails_in_passing() {
     stage.obtain(&some(&stage, &["a.example", "b.example"]), &Notes::default()).await.unwrap();
     let other = Stage::new("b.");
     (stage.pebble, stage.memory, stage.authenticator) = (other.pebble, other.memory, other.authenticator);
+    stage.ca_file = other.ca_file;
     let request = Request { force: true, ..some(&stage, &["a.example", "b.example"]) };
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
     assert!(matches!(&error, ObtainError::Validation { failures } if failures[0].domain == "b.example"), "{error:?}");

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, TcpListener},
+    path::PathBuf,
     sync::{Arc, Mutex, Once},
     time::Duration,
 };
@@ -92,6 +93,8 @@ pub(crate) struct Stage {
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) presented: Presented,
     pub(crate) storage: TempDir,
+    /// What the client trusts.
+    pub(crate) ca_file: PathBuf,
 }
 
 impl Stage {
@@ -108,8 +111,8 @@ impl Stage {
         let memory = Arc::new(Memory { answers: Arc::clone(&answers), taken_back: Mutex::default(), wrong });
         std::thread::spawn(move || serve(&listener, &answers));
         let authenticator: Arc<dyn Authenticator> = memory.clone();
-        let storage = test_support::scratch_dir().unwrap();
-        Self { pebble, memory, authenticator, presented: Presented::default(), storage }
+        let (storage, ca_file) = (test_support::scratch_dir().unwrap(), pebble.ca_file());
+        Self { pebble, memory, authenticator, presented: Presented::default(), storage, ca_file }
     }
 
     pub(crate) fn request(&self, names: &[&str]) -> Request {
@@ -132,10 +135,18 @@ impl Stage {
     }
 
     pub(crate) async fn obtain(&self, request: &Request, notes: &Notes) -> Result<Obtained, ObtainError> {
-        let client = Client::new(Some(&self.pebble.ca_file())).unwrap();
+        self.obtain_with(request, notes, &Client::new(Some(&self.ca_file)).unwrap()).await
+    }
+
+    pub(crate) async fn obtain_with(
+        &self,
+        request: &Request,
+        notes: &Notes,
+        client: &Client,
+    ) -> Result<Obtained, ObtainError> {
         let store = Store::open(self.storage.path()).unwrap();
         let authenticators = Authenticators::from(self.authenticator.clone());
-        let result = obtain(request, &client, &store, &authenticators, &self.presented, notes).await;
+        let result = obtain(request, client, &store, &authenticators, &self.presented, notes).await;
         assert_eq!(self.memory.answers.lock().unwrap().len(), 0, "challenges are left behind: {result:?}");
         result
     }
