@@ -54,6 +54,13 @@ pub struct Refused {
 #[serde(transparent)]
 struct Moment(#[serde(with = "moment")] SystemTime);
 
+impl Refused {
+    /// A page that a person should open, as for [`Outcome::link`].
+    pub fn link(&self) -> Option<&str> {
+        crate::retry_after::link(&self.detail)
+    }
+}
+
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -87,19 +94,25 @@ impl Record {
         schedule::plan(&self.situation(lineage, force, now))
     }
 
-    /// Everything that the schedule needs to know.
+    /// Everything that the schedule needs to know. Whether the issuer is still wanted is not known here.
     pub fn situation(&self, lineage: Option<&Lineage>, force: bool, now: SystemTime) -> Situation<'_> {
         let missing = lineage.and_then(|lineage| {
             let missing = self.names.iter().filter(|name| !lineage.names.iter().any(|has| has.as_str() == **name));
-            missing.map(|name| self.free_at(name, now)).min()
+            missing.map(|name| self.name_free_at(name, now)).min()
         });
         let (suggestions, attempts) = (&self.suggestions, &self.attempts);
-        Situation { now, life: lineage.map(Lineage::life), missing, suggestions, attempts, seed: self.seed, force }
+        let (life, seed, is_foreign) = (lineage.map(Lineage::life), self.seed, false);
+        Situation { now, life, missing, suggestions, attempts, seed, is_foreign, force }
+    }
+
+    /// When the certificate as a whole may be tried again.
+    pub fn free_at(&self, lineage: Option<&Lineage>, now: SystemTime) -> SystemTime {
+        self.attempts.free_at(lineage.map(Lineage::life), self.seed, now)
     }
 
     /// Names that failed and are not to be tried again yet.
     pub fn resting(&self, now: SystemTime) -> Vec<DomainName> {
-        let resting = self.domains.keys().filter(|name| self.free_at(name, now) > now);
+        let resting = self.domains.keys().filter(|name| self.name_free_at(name, now) > now);
         resting.filter_map(|name| DomainName::parse(name).ok()).collect()
     }
 
@@ -153,11 +166,12 @@ impl Record {
         }
     }
 
-    /// Notes that there is a new certificate. `refused` are the wanted names that are not in it.
-    pub fn succeeded(&mut self, refused: &[ChallengeFailure], now: SystemTime) {
+    /// Notes that there is a new certificate, for these names. `refused` are those that were tried and failed; what is known
+    /// of others that are not in it stays.
+    pub fn succeeded(&mut self, names: &Names, refused: &[ChallengeFailure], now: SystemTime) {
         self.begun = None;
         self.attempts.succeeded(now);
-        self.domains.retain(|name, _| refused.iter().any(|failure| failure.domain == *name));
+        self.domains.retain(|refused, _| !names.iter().any(|name| name.as_str() == refused));
         self.refuse(refused, now);
         self.last = Some(Outcome { at: now, blame: None, message: String::new(), link: None });
     }
@@ -185,7 +199,7 @@ impl Record {
         }
     }
 
-    fn free_at(&self, name: &str, now: SystemTime) -> SystemTime {
+    fn name_free_at(&self, name: &str, now: SystemTime) -> SystemTime {
         self.domains.get(name).map_or(now, |refused| refused.attempts.free_at(None, self.seed, now))
     }
 }
@@ -287,7 +301,7 @@ mod tests {
         assert_ne!(record.seed, store.record("b.example").seed);
         record.want(&names(&["a.example", "b.example"]));
         record.failed(&limited(), at(0));
-        record.succeeded(&[refusal("b.example")], at(10));
+        record.succeeded(&names(&["a.example"]), &[refusal("b.example")], at(10));
         record.suggestions.concern("id");
         let window = schedule::Window { start: at(100), end: at(200) };
         let retry_after = Some(at(700));
@@ -347,14 +361,16 @@ mod tests {
         let mut record = Record::default();
         record.want(&names(&["a.example", "b.example"]));
         record.suggestions.learn(schedule::Answer::Unsupported, at(0), 0);
-        record.succeeded(&[refusal("b.example")], at(0));
+        record.succeeded(&names(&["a.example"]), &[refusal("b.example")], at(0));
         assert_eq!(record.resting(at(1)), [DomainName::parse("b.example").unwrap()]);
         let has_one = lineage(&["a.example"]);
         assert!(matches!(record.plan(Some(&has_one), false, at(1)), Plan::Wait { .. }));
         assert_eq!(record.plan(Some(&has_one), false, at(70)), Plan::Renew { reason: Reason::Incomplete });
         record.still_incomplete(&[refusal("b.example")], at(70));
         assert!(matches!(record.plan(Some(&has_one), false, at(140)), Plan::Wait { .. }), "ten minutes by now");
-        record.succeeded(&[], at(700));
+        record.succeeded(&names(&["a.example"]), &[], at(200));
+        assert_eq!(record.refused().count(), 1, "it was not even tried");
+        record.succeeded(&names(&["a.example", "b.example"]), &[], at(700));
         assert_eq!(record.refused().count(), 0);
         assert!(matches!(record.plan(Some(&lineage(&["a.example", "b.example"])), false, at(800)), Plan::Wait { .. }));
     }

@@ -1,7 +1,8 @@
 //! Certificates by ACME (RFC 8555), stored in certbot's layout.
 //!
 //! [`obtain()`] runs one order against a certificate authority; an [`Authenticator`](authenticator_api::Authenticator) answers
-//! its challenges. [`schedule`] says when, and a [`Record`] remembers what it needs for that. A [`Store`] keeps accounts and certificates below one directory:
+//! its challenges. [`schedule`] says when, a [`Record`] remembers what it needs for that, and [`Upkeep`] does all of it for
+//! one certificate, again and again. A [`Store`] keeps accounts and certificates below one directory:
 //!
 //! ```text
 //! accounts/<host>/<path>/lockgate/credentials.json   0600   one account for each authority
@@ -28,6 +29,7 @@ pub mod schedule;
 mod self_check;
 mod signature;
 mod store;
+mod upkeep;
 
 pub use client::{Client, TransportError};
 pub use internal::Internal;
@@ -41,3 +43,4 @@ pub use obtain::{
 pub use renewal_info::ask;
 pub use self_check::{Family, Fetched, Fetcher, Finding, SelfCheck, self_check};
 pub use store::{Lineage, Renewal, Saved, Store, StoreError};
+pub use upkeep::{Upkeep, Visit};

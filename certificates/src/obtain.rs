@@ -75,6 +75,20 @@ pub enum Obtained {
     },
 }
 
+impl Obtained {
+    /// The same, with further names that failed before there was an order.
+    pub(crate) fn with(mut self, failures: Vec<ChallengeFailure>) -> Self {
+        let (lineage, refused) = match &mut self {
+            Self::Issued { saved, refused } => (&saved.lineage, refused),
+            Self::Unchanged { lineage, refused } => (&*lineage, refused),
+        };
+        // One that was not to be lost was ordered all the same, and may have been had.
+        let is_missing = |failure: &ChallengeFailure| !lineage.names.iter().any(|name| name.as_str() == failure.domain);
+        refused.extend(failures.into_iter().filter(is_missing));
+        self
+    }
+}
+
 /// What happens, for people who watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {

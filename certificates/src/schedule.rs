@@ -40,6 +40,8 @@ pub struct Situation<'s> {
     pub attempts: &'s Attempts,
     /// Any number; it decides the jitter. To be kept for as long as the certificate is.
     pub seed: u64,
+    /// Whether the certificate is from an issuer that is not wanted any more.
+    pub is_foreign: bool,
     /// Whether the operator wants a new certificate now, whatever all rules say.
     pub force: bool,
 }
@@ -105,6 +107,8 @@ pub enum Reason {
     Lifetime,
     /// A name is not in it that may be tried again.
     Incomplete,
+    /// It is from an issuer that is not wanted any more.
+    OtherIssuer,
 }
 
 impl Life {
@@ -187,6 +191,7 @@ pub fn due(situation: &Situation<'_>) -> (SystemTime, Reason) {
         at = at.max(issued.min(now) + (life.length() / 10).min(2 * DAY));
     }
     match missing {
+        _ if situation.is_foreign && now < at => (now, Reason::OtherIssuer),
         Some(moment) if now < at && moment < at => (moment, Reason::Incomplete),
         _ => (at, reason),
     }

@@ -98,6 +98,11 @@ impl Store {
         Ok(store)
     }
 
+    /// The directory, as an absolute path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The stored account for a directory URL.
     pub(crate) fn account(&self, directory: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.account_file(directory);

@@ -6,7 +6,7 @@ use authenticator_api::{ChallengeKind, DomainName};
 use serde::{Deserialize, Serialize};
 
 use super::BoxError;
-use crate::{IssuedError, StoreError, TransportError, retry_after};
+use crate::{IssuedError, LockError, StoreError, TransportError, retry_after};
 
 /// Why there is no new certificate.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,12 @@ pub enum ObtainError {
     /// Storage does not do as asked.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another process uses the storage.
+    #[error("the storage is in use")]
+    Locked {
+        /// By whom.
+        source: LockError,
+    },
     /// The stored account cannot be read.
     #[error("the account in {path} cannot be used", path = path.display())]
     Account {
@@ -178,7 +184,7 @@ impl ObtainError {
             }
             Self::ExternalAccount { .. } | Self::Profile { .. } => Blame::Configuration,
             Self::Present { .. } | Self::Prepare { .. } => Blame::Configuration,
-            Self::Store(_) | Self::Account { .. } => Blame::Storage,
+            Self::Store(_) | Self::Account { .. } | Self::Locked { .. } => Blame::Storage,
             Self::Transport { .. } => Blame::Network,
             Self::Validation { .. } => Blame::Domain,
             Self::Refused { kind, .. } if kind == "rejectedIdentifier" || kind == "caa" => Blame::Domain,

@@ -37,7 +37,7 @@ fn situation<'s>(
     suggestions: &'s Suggestions,
     attempts: &'s Attempts,
 ) -> Situation<'s> {
-    Situation { now, life, missing: None, suggestions, attempts, seed: 7, force: false }
+    Situation { now, life, missing: None, suggestions, attempts, seed: 7, is_foreign: false, force: false }
 }
 
 /// Lives the life of a certificate whose renewals fail as `fails` says, sleeping as planned; returns when it was tried.
@@ -232,6 +232,18 @@ fn a_missing_name_has_its_own_time() {
     };
     assert_eq!(incomplete(at(100), at(160)), Plan::Wait { until: at(160) });
     assert_eq!(incomplete(at(160), at(160)), Plan::Renew { reason: Reason::Incomplete });
+}
+
+#[test]
+fn a_certificate_of_an_issuer_that_is_not_wanted_any_more_is_due_but_rests_after_a_failure() {
+    let (suggestions, mut attempts) = (silent(at(0)), Attempts { issued: Some(at(0)), ..Attempts::default() });
+    let decide = |attempts: &Attempts| {
+        let situation = situation(at(100), Some(life(90 * DAY)), &suggestions, attempts);
+        plan(&Situation { is_foreign: true, ..situation })
+    };
+    assert_eq!(decide(&attempts), Plan::Renew { reason: Reason::OtherIssuer });
+    attempts.failed(at(90), None);
+    assert!(matches!(decide(&attempts), Plan::Wait { .. }));
 }
 
 #[test]

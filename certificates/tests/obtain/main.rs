@@ -7,6 +7,7 @@ mod front;
 mod partial;
 mod renewal;
 mod stage;
+mod upkeep;
 
 use authenticator_api::DomainName;
 use certificates::{Blame, ObtainError, Obtained, Progress, Store};

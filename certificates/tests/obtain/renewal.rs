@@ -80,7 +80,7 @@ async fn a_window_moved_into_the_past_renews_at_once_with_replaces() {
     assert_eq!(issued(renewing.stage.obtain(&request, &Notes::default()).await), 2);
     let orders = renewing.orders();
     assert_eq!((orders[0].get("replaces"), &orders[1]["replaces"]), (None, &json!(id)));
-    record.succeeded(&[], SystemTime::now());
+    record.succeeded(&lineage.names, &[], SystemTime::now());
     let renewed = store.load("a.example").unwrap();
     assert_ne!(renewed.id, lineage.id);
     record.suggestions.concern(renewed.id.as_deref().unwrap());
@@ -150,7 +150,7 @@ async fn a_limit_on_one_name_leaves_the_others() {
     assert_eq!(saved.lineage.names.iter().map(DomainName::as_str).collect::<Vec<_>>(), ["a.example"]);
     let mut record = renewing.store().record("a.example");
     record.want(&request.domains.iter().cloned().collect());
-    record.succeeded(refused, SystemTime::now());
+    record.succeeded(&saved.lineage.names, refused, SystemTime::now());
     let week = SystemTime::now() + Duration::from_secs(6 * 86_400);
     assert_eq!(record.resting(week), [DomainName::parse("b.example").unwrap()], "as long as was asked, a week at most");
 }
