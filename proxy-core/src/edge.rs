@@ -146,7 +146,12 @@ impl Edge {
         let proxy = self.connection.client;
         if self.listener.announcers.iter().any(|source| source.contains(proxy)) {
             let within = self.shard.generation().timeouts.head;
-            match proxy_protocol::receive(stream, bytes, within).await {
+            let received = tokio::select! {
+                biased;
+                received = proxy_protocol::receive(stream, bytes, within) => received,
+                () = self.drained(FIRST_REQUEST_GRACE) => return None,
+            };
+            match received {
                 Ok(Announced::Client(client)) => {
                     let connection = Arc::make_mut(&mut self.connection);
                     connection.client = client;

@@ -64,3 +64,36 @@ fn several_ports_are_one_forward_proxy() {
         assert!(tunnel.take(12).unwrap().starts_with(b"HTTP/1.1 200"), "{address}");
     }
 }
+
+#[test]
+fn the_example_does_what_it_says() {
+    let origin = Origin::start().unwrap();
+    let example = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/listeners.toml")).unwrap();
+    let replaced = [
+        ("127.0.0.1:8888", "127.0.0.1:0"),
+        ("127.0.0.1:3128", "127.0.0.1:0"),
+        ("[::1]:8888", "[::1]:0"),
+        ("127.0.0.1:8080", &origin.address().to_string()),
+        ("127.0.0.1:8081", "127.0.0.1:0"),
+        ("10.0.0.0/24", "127.0.0.1"),
+        ("unix:/run/lockgate/proxy.sock", "unix:s"),
+    ];
+    let config = replaced.iter().fold(example, |text, (from, to)| {
+        assert!(text.contains(from), "{from} is not in the example");
+        text.replace(from, to)
+    });
+    let lockgate = Lockgate::run(LOCKGATE, &config).unwrap();
+    let mut local = Connection::open_unix(&lockgate.file("s")).unwrap();
+    assert!(told(&mut local, "X-Forwarded-For: 192.0.2.1\r\n").contains("x-forwarded-for: 192.0.2.1\r\n"));
+    let to = origin.address();
+    let (balanced, ports) = lockgate.addresses().split_last().unwrap();
+    assert_eq!(ports.len(), 3);
+    for address in ports {
+        let mut client = Connection::open(*address).unwrap();
+        let page = client.exchange(format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n\r\n")).unwrap();
+        assert_eq!(page.status, 200, "{address}");
+    }
+    let mut silent = Connection::open(*balanced).unwrap();
+    silent.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(silent.rest().unwrap(), b"", "a balancer says whom it speaks for");
+}

@@ -1,10 +1,14 @@
 //! Proxies in front that announce for whom they speak (PROXY protocol).
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
-use test_support::{Connection, Lockgate, Origin, Place, Process, scratch_dir};
+use test_support::{Connection, Lockgate, Origin, Place, Process, Signal, scratch_dir};
 
-use super::{told, upstream};
+use super::{lines, reload, told, upstream};
 use crate::support::LOCKGATE;
 
 /// HAProxy in front of `behind`, which announces its clients as `how` says.
@@ -89,4 +93,57 @@ fn without_an_announcement_nothing_is_served() {
         Connection::open(lockgate.address()).unwrap().exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().status,
         200
     );
+}
+
+/// A hundred connections that announce nothing, or byte by byte: nobody waits for them, and neither does the end.
+#[test]
+fn proxies_that_keep_their_word_back_delay_nobody() {
+    let (mut lockgate, _origin) = start("[\"127.0.0.1\"]", "[server]\nhead_timeout = \"60s\"\nmax_clients = 4\n");
+    let mut idle: Vec<_> = (0..100).map(|_| Connection::open(lockgate.address()).unwrap()).collect();
+    for (number, client) in idle.iter_mut().enumerate() {
+        client.send(["", "PROXY TCP4 192.", "\r\n\r\n\0\r\nQUIT\n\x21\x11\x08"][number % 3]).unwrap();
+    }
+    let started = Instant::now();
+    for _ in 0..20 {
+        let mut client = Connection::open(lockgate.address()).unwrap();
+        client.send("PROXY TCP4 192.0.2.7 10.0.0.1 1 80\r\n").unwrap();
+        assert!(told(&mut client, "").contains("x-forwarded-for: 192.0.2.7\r\n"));
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    lockgate.signal(Signal::TERM);
+    // Far below their own time.
+    assert!(lockgate.wait(Duration::from_secs(20)).unwrap().success());
+    assert!(lockgate.output().contains("cut=0"), "{}", lockgate.output());
+}
+
+#[test]
+fn a_proxy_on_a_unix_socket_announces_and_the_log_knows_whom() {
+    let origin = Origin::start().unwrap();
+    let config = format!(
+        "[[listener]]\nname = \"front\"\naddress = [\"unix:s\"]\nproxy_protocol = [\"unix\"]\n[log]\naccess = \"access.log\"\n\
+         [[route]]\nname = \"known\"\nclient = [\"192.0.2.0/24\"]\nchain = [{{ use = \"upstream\", servers = [\"{0}\"] }}]\n\
+         [[route]]\nname = \"local\"\nclient = [\"unix\"]\nchain = [{{ use = \"upstream\", servers = [\"{0}\"] }}]\n",
+        origin.address()
+    );
+    let mut lockgate = Lockgate::run(LOCKGATE, &config).unwrap();
+    let ask = |lockgate: &Lockgate, announced: &str| {
+        let mut client = Connection::open_unix(&lockgate.file("s")).unwrap();
+        client.exchange(format!("{announced}GET / HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap().status
+    };
+    assert_eq!(ask(&lockgate, "PROXY TCP4 192.0.2.7 10.0.0.1 1 80\r\n"), 200);
+    assert_eq!(ask(&lockgate, "PROXY TCP6 2001:db8::7 ::1 1 80\r\n"), 404, "it has an address now");
+    assert_eq!(ask(&lockgate, "PROXY UNKNOWN\r\n"), 200);
+    let log = lines(&lockgate.file("access.log"), 3);
+    // A line is written when its client has the answer already, so the next request's may come first.
+    for (client, route) in [("192.0.2.7 ", " known "), ("2001:db8::7 ", " - "), ("unix: ", " local ")] {
+        assert!(log.iter().any(|line| line.starts_with(client) && line.contains(route)), "{client}: {log:?}");
+    }
+    // The listener takes no announcements any more; the connection that was announced stays whose it is.
+    let mut kept = Connection::open_unix(&lockgate.file("s")).unwrap();
+    kept.send("PROXY TCP4 192.0.2.8 10.0.0.1 1 80\r\n").unwrap();
+    assert!(told(&mut kept, "").contains("x-forwarded-for: 192.0.2.8\r\n"));
+    reload(&mut lockgate, &config.replace("proxy_protocol = [\"unix\"]\n", ""), "Reloading config file finished");
+    assert!(told(&mut kept, "").contains("x-forwarded-for: 192.0.2.8\r\n"));
+    assert_eq!(ask(&lockgate, ""), 200);
+    assert_eq!(ask(&lockgate, "PROXY TCP4 192.0.2.7 10.0.0.1 1 80\r\n"), 400);
 }
