@@ -49,6 +49,14 @@ pub enum IssuedError {
     },
 }
 
+/// When the first certificate of a chain in PEM expires; `None` when there is none that can be read.
+pub fn expiry(chain: &[u8]) -> Option<SystemTime> {
+    let leaf = CertificateDer::pem_slice_iter(chain).next()?.ok()?;
+    let (_, leaf) = X509Certificate::from_der(&leaf).ok()?;
+    let seconds = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
 impl Issued {
     /// Reads a chain, leaf first, and checks that its leaf is for this key (PKCS #8 or SEC 1, PEM).
     pub(crate) fn read(fullchain: &str, key: &str) -> Result<Self, IssuedError> {

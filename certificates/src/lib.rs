@@ -33,7 +33,7 @@ mod upkeep;
 
 pub use client::{Client, TransportError};
 pub use internal::Internal;
-pub use issued::{IssuedError, Names};
+pub use issued::{IssuedError, Names, expiry};
 pub use ledger::{Outcome, Record, Refused};
 pub use lock::{Lock, LockError};
 pub use obtain::{

@@ -83,19 +83,52 @@ impl Store {
             durable::make_directory(&root.join(part), mode)?;
             durable::collect_orphans(&root.join(part));
         }
-        let trial = root.join("archive").join(".lockgate-trial");
-        // As large as a certificate with its chain and key: a full disk takes small files for longer.
-        durable::write(&trial, &[b'\n'; 32 * 1024], 0o600)?;
-        match fs::remove_file(&trial) {
-            // Another process that opens the storage, without the lock like us, removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed.map_err(|source| StoreError { action: "remove", path: trial, source })?,
-        }
+        store.try_out()?;
         let readme = root.join("live/README");
         if !readme.exists() {
             durable::write(&readme, LIVE_README.as_bytes(), 0o644)?;
         }
         Ok(store)
+    }
+
+    /// The same for whoever only reads: nothing is made or tried, and the directory need not exist.
+    pub fn at(root: &Path) -> Self {
+        Self { root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()) }
+    }
+
+    /// Tries whether a certificate could be saved now.
+    ///
+    /// # Errors
+    ///
+    /// It could not.
+    pub(crate) fn try_out(&self) -> Result<(), StoreError> {
+        let trial = self.root.join("archive").join(".lockgate-trial");
+        // As large as a certificate with its chain and key: a full disk takes small files for longer.
+        let written = durable::write(&trial, &[b'\n'; 32 * 1024], 0o600);
+        match fs::remove_file(&trial) {
+            // Another process that opens the storage, without the lock like us, removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|source| StoreError { action: "remove", path: trial, source })?,
+        }
+        written
+    }
+
+    /// The files of a lineage that programs read through links: whoever sees them change may load it again.
+    pub fn live(&self, name: &str) -> PathBuf {
+        self.root.join("live").join(name)
+    }
+
+    /// Chain and private key of a version, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn pem(&self, lineage: &Lineage) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+        let read = |kind: &str| {
+            let path = self.root.join("archive").join(&lineage.name).join(format!("{kind}{}.pem", lineage.version));
+            fs::read(&path).map_err(|source| StoreError { action: "read", path, source })
+        };
+        Ok((read("fullchain")?, read("privkey")?))
     }
 
     /// The directory, as an absolute path.
@@ -146,16 +179,26 @@ impl Store {
         path.join("lockgate").join("credentials.json")
     }
 
-    /// The name for a certificate with these names: that of the lineage with exactly these, else the first name, with a
-    /// number when a lineage with other names has it.
-    pub fn name_for(&self, first: &str, names: &Names) -> String {
+    /// The names of all lineages of which there is anything, in order.
+    pub fn names(&self) -> Vec<String> {
         let listed = |part| fs::read_dir(self.root.join(part)).into_iter().flatten().flatten();
         let configured = |entry: fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(".conf")?.to_owned());
-        let archived = |entry: fs::DirEntry| Some(entry.file_name().to_str()?.to_owned());
+        let archived = |entry: fs::DirEntry| {
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            is_directory.then(|| entry.file_name().to_str().map(str::to_owned)).flatten()
+        };
         // A run that was killed may have written the files and not yet the configuration.
         let mut existing: Vec<String> = listed("renewal").filter_map(configured).collect();
         existing.extend(listed("archive").filter_map(archived));
         existing.sort();
+        existing.dedup();
+        existing
+    }
+
+    /// The name for a certificate with these names: that of the lineage with exactly these, else the first name, with a
+    /// number when a lineage with other names has it.
+    pub fn name_for(&self, first: &str, names: &Names) -> String {
+        let existing = self.names();
         if let Some(same) = existing.iter().find(|name| self.load(name).is_some_and(|lineage| lineage.is_for(names))) {
             return same.clone();
         }

@@ -143,6 +143,8 @@ impl Upkeep<'_> {
             tracing::debug!(target: "lockgate::certificates", name, ?reason, "somebody else has renewed it");
             return Ok(Visit::Rest { until: now });
         };
+        // An order whose certificate cannot be saved counts against the authority's limits all the same.
+        on_disk(self.store, Store::try_out).await??;
         let record = &mut known.record;
         record.begin(now);
         self.remember(name, record).await?;

@@ -3,7 +3,7 @@
 use authenticator_api::DomainName;
 use certificates::{
     Authority, Blame, Completeness, ExternalAccount, Internal, Issuer, ObtainError, Obtained, Profile, Progress,
-    Request, Store,
+    Request,
 };
 use test_support::{EXTERNAL_ACCOUNT, PebbleFeatures};
 
@@ -38,8 +38,8 @@ async fn the_next_authority_is_asked_when_one_is_down_and_is_remembered_as_the_i
     let notes = Notes::default();
     assert_eq!(issued(stage.obtain(&request, &notes).await), 1);
     assert_eq!(failed_authorities(notes), [down().directory]);
-    let store = Store::open(stage.storage.path()).unwrap();
-    assert_eq!(store.server("a.example"), Some(stage.pebble.directory_url()));
+    let store = stage.store();
+    assert_eq!(store.server("a.example"), Some(stage.front.directory_url()));
     let kept = stage.obtain(&request, &Notes::default()).await.unwrap();
     assert!(matches!(kept, Obtained::Unchanged { .. }), "a certificate of any of them does");
 }
@@ -122,6 +122,7 @@ fn read(pem: &str, what: impl FnOnce(&x509_parser::certificate::X509Certificate<
 #[tokio::test]
 async fn a_required_profile_that_is_not_offered_ends_the_attempt_and_a_preferred_one_does_not() {
     let stage = Stage::new("");
+    stage.front.set_profiles(&[]);
     let mut request = stage.request(&["a.example"]);
     first(&mut request).profile = Some(Profile::Required("shortlived".into()));
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
@@ -138,7 +139,7 @@ async fn an_address_gets_a_certificate_by_http_too() {
     let mut request = Request { completeness: Completeness::All, ..stage.request(&["a.example"]) };
     request.domains.insert(0, address.clone());
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
-    let lineage = Store::open(stage.storage.path()).unwrap().load("127.0.0.1").unwrap();
+    let lineage = stage.store().load("127.0.0.1").unwrap();
     assert!(lineage.names.contains(&address) && lineage.names.len() == 2 && lineage.others.is_empty());
 }
 
@@ -148,7 +149,7 @@ async fn the_internal_authority_needs_nobody() {
     let internal = vec![Issuer::Internal(Internal::default())];
     let request = Request { issuers: internal, ..stage.request(&["a.example", "b.example"]) };
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
-    let store = Store::open(stage.storage.path()).unwrap();
+    let store = stage.store();
     assert_eq!(store.server("a.example").as_deref(), Some(Internal::SERVER));
     assert!(store.load("a.example").unwrap().names.len() == 2 && stage.orders() == 0);
     let conf = std::fs::read_to_string(stage.storage.path().join("renewal/a.example.conf")).unwrap();
@@ -167,7 +168,7 @@ async fn the_internal_authority_stands_in_only_where_no_good_certificate_is() {
     let issuers = vec![down().into(), Issuer::Internal(Internal::default())];
     let fresh = Request { issuers: issuers.clone(), ..stage.request(&["a.example"]) };
     assert_eq!(issued(stage.obtain(&fresh, &Notes::default()).await), 1);
-    let store = Store::open(stage.storage.path()).unwrap();
+    let store = stage.store();
     assert!(store.load("a.example").unwrap().life().length() < std::time::Duration::from_secs(90_000), "for a day");
     let better = Request { force: true, ..stage.request(&["a.example"]) };
     assert_eq!(issued(stage.obtain(&better, &Notes::default()).await), 2);

@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail like the test")]
 
 mod authorities;
-mod front;
+mod faults;
 mod partial;
 mod renewal;
 mod stage;
 mod upkeep;
 
 use authenticator_api::DomainName;
-use certificates::{Blame, ObtainError, Obtained, Progress, Store};
+use certificates::{Blame, ObtainError, Obtained, Progress};
 use std::time::Duration;
 
 use stage::{Notes, Stage, issued};
@@ -104,17 +104,15 @@ async fn what_a_dropped_order_presented_can_be_taken_back() {
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_neither_passes_for_ours_nor_is_replaced_unasked() {
-    let mut stage = Stage::new("");
+    let stage = Stage::new("");
     assert_eq!(issued(stage.obtain(&stage.request(&["a.example"]), &Notes::default()).await), 1);
-    let first = stage.pebble.directory_url();
-    let other = Stage::new("");
-    (stage.pebble, stage.memory, stage.authenticator) = (other.pebble, other.memory, other.authenticator);
-    stage.ca_file = other.ca_file;
+    let first = stage.front.directory_url();
+    let stage = Stage { storage: stage.storage, ..Stage::new("") };
     let mut request = stage.request(&["a.example"]);
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
     assert!(error.to_string().contains(&first) && error.to_string().contains(request.issuers[0].server()), "{error}");
     assert_eq!((error.blame(), error.is_permanent()), (Blame::Configuration, true));
-    assert_eq!(Store::open(stage.storage.path()).unwrap().load("a.example").unwrap().version, 1);
+    assert_eq!(stage.store().load("a.example").unwrap().version, 1);
     request.force = true;
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 2);
     request.force = false;

@@ -1,7 +1,9 @@
 //! Several names of which some cannot be had.
 
 use authenticator_api::DomainName;
-use certificates::{Completeness, Lineage, ObtainError, Obtained, Request, Store};
+use certificates::{Completeness, Lineage, ObtainError, Obtained, Request};
+
+use test_support::ca_front::Spent;
 
 use super::stage::{Notes, Stage};
 
@@ -25,7 +27,8 @@ async fn one_dead_name_of_three_gives_a_certificate_for_two() {
     assert_eq!(saved.lineage.name, "dead.example", "the name of the first that is wanted");
     let [failure] = refused.as_slice() else { panic!("{refused:?}") };
     assert_eq!((failure.domain.as_str(), failure.kind.as_str()), ("dead.example", "unauthorized"));
-    assert_eq!(stage.orders(), 2, "one for three names, one for two");
+    let spent = Spent { accounts: 1, orders: 2, failed_authorizations: 1, certificates: 1 };
+    assert_eq!(stage.front.spent(), spent, "an order for three names, one for two");
 }
 
 #[tokio::test]
@@ -37,6 +40,27 @@ async fn a_refused_name_is_left_out() {
     assert_eq!(names(&saved.lineage), ["a.example"]);
     assert_eq!((refused[0].domain.as_str(), refused[0].kind.as_str()), ("blocked.example", "rejectedIdentifier"));
     assert_eq!(stage.orders(), 1, "the first one was not taken");
+}
+
+#[tokio::test]
+async fn a_name_that_fails_or_is_refused_by_the_authority_alone_costs_what_it_must_and_no_more() {
+    let stage = Stage::new("");
+    stage.front.fail_challenges("b.example", "caa", "the CAA record names another authority");
+    let request = some(&stage, &["a.example", "b.example"]);
+    let obtained = stage.obtain(&request, &Notes::default()).await.unwrap();
+    let Obtained::Issued { saved, refused } = &obtained else { panic!("{obtained:?}") };
+    assert_eq!((names(&saved.lineage), refused[0].kind.as_str()), (vec!["a.example".to_owned()], "caa"));
+    assert_eq!(stage.front.spent(), Spent { accounts: 1, orders: 2, failed_authorizations: 1, certificates: 1 });
+
+    stage.front.accept_name("b.example");
+    stage.front.refuse_name("c.example", "it is on a list");
+    let request = some(&stage, &["a.example", "b.example", "c.example"]);
+    let obtained = stage.obtain(&request, &Notes::default()).await.unwrap();
+    let Obtained::Issued { saved, refused } = &obtained else { panic!("{obtained:?}") };
+    assert_eq!(names(&saved.lineage), ["a.example", "b.example"]);
+    assert_eq!((refused[0].domain.as_str(), refused[0].detail.as_str()), ("c.example", "it is on a list"));
+    assert_eq!(stage.front.spent(), Spent { accounts: 1, orders: 3, failed_authorizations: 1, certificates: 2 });
+    assert_eq!(stage.front.journal().orders().len(), 4, "one was refused");
 }
 
 #[tokio::test]
@@ -66,15 +90,13 @@ async fn a_missing_name_joins_the_certificate_when_it_can_be_had_and_costs_none_
 
 #[tokio::test]
 async fn a_good_certificate_does_not_lose_a_name_that_fails_in_passing() {
-    let mut stage = Stage::new("");
+    let stage = Stage::new("");
     stage.obtain(&some(&stage, &["a.example", "b.example"]), &Notes::default()).await.unwrap();
-    let other = Stage::new("b.");
-    (stage.pebble, stage.memory, stage.authenticator) = (other.pebble, other.memory, other.authenticator);
-    stage.ca_file = other.ca_file;
+    let stage = Stage { storage: stage.storage, ..Stage::new("b.") };
     let request = Request { force: true, ..some(&stage, &["a.example", "b.example"]) };
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
     assert!(matches!(&error, ObtainError::Validation { failures } if failures[0].domain == "b.example"), "{error:?}");
-    let lineage = Store::open(stage.storage.path()).unwrap().load("a.example").unwrap();
+    let lineage = stage.store().load("a.example").unwrap();
     assert_eq!((lineage.version, lineage.names.len()), (1, 2));
 }
 

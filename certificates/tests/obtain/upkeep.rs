@@ -7,15 +7,15 @@ use std::{
 
 use authenticator_api::{BoxFuture, DomainName};
 use certificates::{
-    Authenticators, Authority, Client, Completeness, Family, Fetched, Fetcher, Internal, Issuer, ObtainError, Request,
-    Store, Upkeep, Visit, schedule::Reason,
+    Authenticators, Authority, Completeness, Family, Fetched, Fetcher, Internal, Issuer, ObtainError, Request, Upkeep,
+    Visit, schedule::Reason,
 };
-use serde_json::json;
+use test_support::{
+    PebbleFeatures,
+    ca_front::{Endpoint, Fault, Spent},
+};
 
-use super::{
-    front::Front,
-    stage::{Notes, Stage},
-};
+use super::stage::{Notes, Stage, hurried};
 
 const MINUTE: u64 = 60;
 const DAY: u64 = 86_400;
@@ -29,6 +29,12 @@ struct Keeper {
 impl Keeper {
     fn new(wrong: &'static str) -> Self {
         Self { stage: Stage::new(wrong), ahead: AtomicU64::new(0) }
+    }
+
+    /// Begins anew with an empty storage, and at the time of the world.
+    fn forget(&mut self) {
+        self.stage.storage = test_support::scratch_dir().unwrap();
+        self.ahead = AtomicU64::new(0);
     }
 
     fn sleep(&self, seconds: u64) {
@@ -45,8 +51,7 @@ impl Keeper {
     }
 
     async fn visit_with(&self, request: &Request, fetcher: Option<&dyn Fetcher>) -> Visit {
-        let client = Client::new(Some(&self.stage.ca_file)).unwrap();
-        let store = Store::open(self.stage.storage.path()).unwrap();
+        let (client, store) = (self.stage.client(), self.stage.store());
         let authenticators = Authenticators::from(self.stage.authenticator.clone());
         let (presented, observer) = (&self.stage.presented, &Notes::default());
         let clock = &|| self.now();
@@ -85,6 +90,7 @@ fn rest(visit: Visit) -> SystemTime {
 #[tokio::test]
 async fn a_certificate_is_obtained_left_alone_and_renewed_when_it_is_time() {
     let keeper = Keeper::new("");
+    keeper.stage.front.offer_renewal_info(false);
     let request = keeper.stage.request(&["a.example"]);
     assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
     let until = rest(keeper.visit(&request).await);
@@ -152,21 +158,81 @@ async fn storage_that_cannot_be_written_costs_no_order() {
 
 #[tokio::test]
 async fn an_authority_whose_windows_are_always_past_gets_no_endless_orders() {
-    let mut keeper = Keeper::new("");
-    let front = Front::start(&keeper.stage.pebble);
-    keeper.stage.ca_file = front.ca_file();
-    let window = json!({ "suggestedWindow": { "start": "2025-01-02T04:00:00Z", "end": "2025-01-03T04:00:00Z" } });
-    front.script.lock().unwrap().renewal_info = Some((200, "retry-after: 21600".into(), window));
-    let authority = Authority { directory: front.directory_url(), agree_to_terms: true, ..Authority::default() };
-    let request = Request { issuers: vec![authority.into()], ..keeper.stage.request(&["a.example"]) };
+    let keeper = Keeper::new("");
+    let front = &keeper.stage.front;
+    front.set_window(SystemTime::now() - 2 * Duration::from_secs(DAY), SystemTime::now() - Duration::from_secs(DAY));
+    let request = keeper.stage.request(&["a.example"]);
     assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
     rest(keeper.visit(&request).await);
     keeper.sleep(3 * DAY);
     assert_eq!(issued(keeper.visit(&request).await), (2, Reason::Suggested, vec![]));
     rest(keeper.visit(&request).await);
-    let orders = front.script.lock().unwrap().orders.clone();
-    assert_eq!(orders.len(), 2);
-    assert!(orders[1]["replaces"].is_string(), "{orders:?}");
+    let (journal, certificates) = (front.journal(), front.certificates());
+    let replaces: Vec<_> = journal.orders().iter().map(|order| order.replaces.as_ref()).collect();
+    assert_eq!(replaces, [None, Some(&certificates[0].id)]);
+}
+
+/// Whatever goes wrong: the next attempt comes after as long as the authority asked for or else a minute, asks nobody before,
+/// and succeeds.
+#[tokio::test]
+async fn after_any_fault_the_authority_is_left_alone_for_a_while() {
+    let mut keeper = Keeper::new("");
+    let hour = Duration::from_secs(3600);
+    for (endpoint, fault, rest_of) in [
+        (Endpoint::NewOrder, Fault::rate_limited(2 * hour), 7200..=7200),
+        (Endpoint::NewOrder, Fault::rate_limited(SystemTime::now() + 2 * hour), 7100..=7200),
+        (Endpoint::NewOrder, Fault::paused("a.example", "https://portal.example/unpause"), 60..=66),
+        (Endpoint::Directory, Fault::unavailable(hour), 3600..=3600),
+        (Endpoint::Directory, Fault::portal(), 60..=66),
+        (Endpoint::Finalize, Fault::rate_limited(hour), 3600..=3600),
+        (Endpoint::NewAccount, Fault::server_error(), 60..=66),
+        (Endpoint::NewNonce, Fault::bad_gateway(), 60..=66),
+        (Endpoint::Order, Fault::Reset, 60..=66),
+        (Endpoint::Authorization, Fault::Cut, 60..=66),
+        (Endpoint::NewOrder, Fault::Hang, 60..=66),
+    ] {
+        keeper.forget();
+        let (front, request) = (keeper.stage.front.clone(), keeper.stage.request(&["a.example"]));
+        let before = front.spent();
+        front.inject(endpoint, 1, fault.clone());
+        let visit = match fault {
+            Fault::Hang => hurried(&front, endpoint, keeper.visit(&request)).await,
+            _ => keeper.visit(&request).await,
+        };
+        let Visit::Failed { error, reason: Reason::Missing, until } = visit else { panic!("{fault:?}: {visit:?}") };
+        let rests = keeper.seconds_until(until);
+        assert!(rest_of.contains(&(rests + 1)) || rest_of.contains(&rests), "{fault:?}: {rests} s, {error:?}");
+        let asked = front.journal().exchanges().len();
+        rest(keeper.visit(&request).await);
+        keeper.sleep(rests.saturating_sub(2));
+        rest(keeper.visit(&request).await);
+        assert_eq!(front.journal().exchanges().len(), asked, "{fault:?}: nobody was asked");
+        keeper.sleep(4);
+        assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]), "{fault:?}");
+        // Those before it left an order behind, which nothing takes up again.
+        let orders =
+            1 + usize::from([Endpoint::Finalize, Endpoint::Order, Endpoint::Authorization].contains(&endpoint));
+        let spent = Spent { accounts: 1, orders, failed_authorizations: 0, certificates: 1 };
+        assert_eq!(front.spent() - before, spent, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_minutes_is_renewed_when_the_authority_says() {
+    let features = PebbleFeatures { validity: 600, ..PebbleFeatures::default() };
+    let keeper = Keeper { stage: Stage::featuring("", &features), ahead: AtomicU64::new(0) };
+    let request = keeper.stage.request(&["a.example"]);
+    assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
+    let [certificate] = keeper.stage.front.certificates().try_into().unwrap();
+    let life = certificate.not_after.duration_since(certificate.not_before).unwrap().as_secs();
+    assert!((599..=600).contains(&life), "{life} s");
+    rest(keeper.visit(&request).await);
+    keeper.sleep(350);
+    rest(keeper.visit(&request).await);
+    keeper.sleep(75);
+    assert_eq!(issued(keeper.visit(&request).await), (2, Reason::Suggested, vec![]));
+    let journal = keeper.stage.front.journal();
+    assert_eq!(journal.orders()[1].replaces, Some(certificate.id));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod authority;
 mod binary;
+pub mod ca_front;
 mod hosts_file;
 mod netns;
 mod nginx;
@@ -26,6 +27,7 @@ mod web_socket;
 
 pub use authority::{Authority, Credentials};
 pub use binary::Lockgate;
+pub use ca_front::CaFront;
 pub use hosts_file::HostsFile;
 pub use netns::{Namespace, Network, NetworkError, collect_leftovers};
 pub use nginx::Nginx;

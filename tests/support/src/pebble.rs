@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType}
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Namespace, Place, Process, StartError, scratch_dir};
+use crate::{Namespace, Place, Process, StartError, process::Log, scratch_dir};
 
 /// A running ACME server whose certificates nobody else trusts. Every name resolves to one place.
 #[derive(Debug)]
@@ -96,7 +96,11 @@ impl Pebble {
         Self::with_features(Options { place, site, http_port, ipv6: false, refused_nonces: 0 }, features)
     }
 
-    fn with_features(options: Options, features: &Features) -> Result<Self, StartError> {
+    /// As these options say, with these features.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn with_features(options: Options, features: &Features) -> Result<Self, StartError> {
         let place = options.place.clone();
         let failed = || StartError::prepare("a port");
         let directory = scratch_dir().map_err(StartError::prepare("a directory"))?;
@@ -152,7 +156,13 @@ impl Pebble {
         self.acme
     }
 
-    /// The certificate that its TLS certificate is signed with.
+    /// Where it runs.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The certificate that its TLS certificate is signed with; beside it, in `server.pem` and `server.key`, is that one.
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
@@ -184,6 +194,10 @@ impl Pebble {
     #[must_use]
     pub fn output(&self) -> String {
         self.pebble.output()
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        self.pebble.log()
     }
 }
 

@@ -75,6 +75,10 @@ struct Output {
     grown: Condvar,
 }
 
+/// What a program has written and will write, for somebody who does not have its [`Process`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log(Arc<Output>);
+
 #[derive(Debug, Default)]
 struct Written {
     bytes: Vec<u8>,
@@ -126,7 +130,12 @@ impl Process {
     /// Everything written to standard output and standard error so far.
     #[must_use]
     pub fn output(&self) -> String {
-        String::from_utf8_lossy(&self.output.lock().bytes).into_owned()
+        self.log().text()
+    }
+
+    /// The same, to look at later.
+    pub(crate) fn log(&self) -> Log {
+        Log(Arc::clone(&self.output))
     }
 
     /// Waits until the program has written a whole line that `matches`, and returns it.
@@ -221,6 +230,20 @@ impl Process {
 
     fn too_late(&self, awaited: &str, within: Duration) -> StartError {
         StartError::Deadline { program: self.name.clone(), awaited: awaited.to_owned(), within, output: self.output() }
+    }
+}
+
+impl Log {
+    /// Everything so far.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().bytes).into_owned()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(text: &str) -> Self {
+        let log = Self::default();
+        log.0.lock().bytes.extend_from_slice(text.as_bytes());
+        log
     }
 }
 
