@@ -17,6 +17,8 @@ const PLUGINS: &[Kind] = &[
     Kind::of::<plugin_filter::Filter>(),
     Kind::of::<plugin_forward::Forward>(),
     Kind::of::<plugin_headers::Headers>(),
+    Kind::of::<plugin_hsts::Hsts>(),
+    Kind::of::<plugin_https_redirect::HttpsRedirect>(),
     Kind::of::<plugin_reverse_path::ReversePath>(),
     Kind::of::<plugin_stats::Stats>(),
     Kind::of::<plugin_upstream::Upstream>(),

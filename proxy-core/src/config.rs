@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use crate::{Counters, ListenAddress, LogConfig, Route, Source, Wording};
+use crate::{Counters, ListenAddress, ListenerTls, LogConfig, Route, Source, Wording};
 
 /// Everything that the engine needs.
 pub struct Config {
@@ -42,6 +42,8 @@ pub struct Listener {
     pub transparent: bool,
     /// Whether connections that a firewall redirected here are asked for their original destination.
     pub redirected: bool,
+    /// How clients shake hands; `None` for plain connections.
+    pub tls: Option<ListenerTls>,
     /// Whether connections are kept for further requests.
     pub keep_alive: bool,
     /// Clients that announce for whom they speak (PROXY protocol); a connection of theirs without an announcement is ended.
@@ -62,6 +64,7 @@ impl Listener {
             access: SocketAccess::default(),
             transparent: false,
             redirected: false,
+            tls: None,
             keep_alive: true,
             tell_local: false,
             announcers: Vec::new(),

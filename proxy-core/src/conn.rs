@@ -1,5 +1,6 @@
 //! A client's connection, in the form in which pingora takes it and gives it back.
 
+mod linger;
 mod origin_date;
 mod watch;
 
@@ -15,13 +16,13 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     raw_connect::ProxyDigest,
 };
 use plugin_api::Client;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use self::watch::Clock;
+use self::{linger::linger, watch::Clock};
 pub(crate) use self::{origin_date::OriginDate, watch::Watch};
 use crate::{admission::Guest, client_stream::ClientStream};
 
@@ -44,6 +45,12 @@ pub(crate) struct Conn {
     linger: bool,
     clock: Option<Clock>,
     date: Arc<OriginDate>,
+    /// Bytes that were read already and are to be read again.
+    unread: BytesMut,
+    /// HTTP/2 is spoken: silence of the client says nothing about any one request.
+    http2: bool,
+    /// Our side is closed.
+    ended: bool,
     /// Who wants to know when we wait for the client, and may end that.
     guest: Option<Arc<Guest>>,
 }
@@ -72,8 +79,17 @@ impl Conn {
             linger: false,
             clock: None,
             date: OriginDate::new(),
+            unread: BytesMut::new(),
+            http2: false,
+            ended: false,
             guest: None,
         }
+    }
+
+    /// From now on HTTP/2 is spoken; `early` has come already.
+    pub(crate) fn switch_to_http2(&mut self, early: BytesMut) {
+        self.http2 = true;
+        self.unread = early;
     }
 
     /// Tells this one from now on when we wait for the client, and ends the connection when it is sent away.
@@ -170,7 +186,33 @@ impl Conn {
             }
             self.written.advance(sent);
         }
+        let socket = self.socket.as_mut().expect("only drop takes the socket");
+        if socket.holds_back() {
+            let flushed = Pin::new(socket).poll_flush(cx);
+            return self.tell(flushed, |()| 0, cx);
+        }
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_read_http2(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let piece = self.unread.len().min(into.remaining());
+            into.put_slice(&self.unread[..piece]);
+            self.unread.advance(piece);
+            return Poll::Ready(Ok(()));
+        }
+        let before = into.filled().len();
+        let read = Pin::new(self.socket()).poll_read(cx, into);
+        let Some(guest) = &self.guest else { return read };
+        if read.is_ready() {
+            guest.moves(into.filled().len() - before);
+        } else {
+            guest.listens(cx);
+            if guest.is_sent_away() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "others need the place more")));
+            }
+        }
+        read
     }
 
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -196,6 +238,9 @@ impl AsyncRead for Conn {
         }
         if self.holding {
             return self.poll_hold(cx);
+        }
+        if self.http2 {
+            return self.poll_read_http2(cx, into);
         }
         let before = into.filled().len();
         // Pingora looks for the end of a connection with a single byte: that is no waiting for a body.
@@ -266,7 +311,9 @@ impl AsyncWrite for Conn {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(cx))?;
-        Pin::new(self.socket()).poll_shutdown(cx)
+        ready!(Pin::new(self.socket()).poll_shutdown(cx))?;
+        self.ended = true;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -281,29 +328,12 @@ impl Drop for Conn {
             self.written.advance(sent);
         }
         let lingers = self.linger || !self.stash.is_empty() || !self.written.is_empty();
-        if lingers && tokio::runtime::Handle::try_current().is_ok() {
-            tokio::spawn(linger(socket, std::mem::take(&mut self.written)));
+        // The end of TLS is a message, too: without it, what came before may have been cut off by anybody (RFC 8446 §6.1).
+        let says_goodbye = socket.holds_back() && !self.ended;
+        if (lingers || says_goodbye) && tokio::runtime::Handle::try_current().is_ok() {
+            tokio::spawn(linger(socket, std::mem::take(&mut self.written), lingers));
         }
     }
-}
-
-/// Writes what is left, closes our side and reads what the peer still sends, so that the kernel does not answer it with a reset that would
-/// destroy our last response on its way (RFC 9112 §9.6).
-async fn linger(mut socket: ClientStream, rest: BytesMut) {
-    let _ = tokio::time::timeout(LINGER_TIME, async {
-        socket.write_all(&rest).await?;
-        socket.shutdown().await?;
-        let mut waste = [0; 4096];
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            match socket.read(&mut waste).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        io::Result::Ok(())
-    })
-    .await;
 }
 
 #[async_trait]
@@ -320,7 +350,11 @@ impl UniqueID for Conn {
     }
 }
 
-impl Ssl for Conn {}
+impl Ssl for Conn {
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.http2.then_some(ALPN::H2)
+    }
+}
 
 impl GetTimingDigest for Conn {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
@@ -353,6 +387,3 @@ impl fmt::Debug for Conn {
 const STASH_LIMIT: usize = 64 * 1024;
 /// Writes up to this many bytes are gathered until a flush.
 const GATHER_LIMIT: usize = 8 * 1024;
-/// How long, and for how many bytes, a close waits for the peer.
-const LINGER_TIME: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 * 1024;

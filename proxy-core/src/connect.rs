@@ -159,9 +159,9 @@ impl Tunnel {
     pub(crate) async fn carry(self) {
         let Self { mut client, server, mut flight, silence } = self;
         let sent = &mut flight.progress.sent;
-        let closed = match server {
-            Stream::Tcp(server) => tunnel::carry(&client, &server, silence, sent).await,
-            mut secure => tunnel::carry_through_memory(&mut client, &mut secure, silence, sent).await,
+        let closed = match (&mut client, server) {
+            (ClientStream::Plain(client), Stream::Tcp(server)) => tunnel::carry(&*client, &server, silence, sent).await,
+            (client, mut server) => tunnel::carry_through_memory(client, &mut server, silence, sent).await,
         };
         flight.progress.ending = match closed {
             Closed::Complete | Closed::Silent => Ending::Complete,

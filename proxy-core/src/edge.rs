@@ -1,8 +1,10 @@
 //! The edge: one per connection. It reads heads, chooses routes, and hands requests to pingora one after the other.
 
+mod secure;
+mod streams;
 mod unserved;
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, os::fd::AsRawFd as _, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
 use http::{Method, StatusCode};
@@ -20,7 +22,7 @@ use tokio::{
 use crate::{
     Listener,
     admission::{Guest, Place},
-    client_stream::ClientStream,
+    client_stream::Socket,
     conn::{Conn, Watch},
     connect::{self, Tunnel},
     flight::{Flight, Line, Origin, Reuse},
@@ -43,6 +45,8 @@ pub(crate) struct Edge {
     /// The port that the listener is bound to.
     port: u16,
     guest: Option<Arc<Guest>>,
+    /// The descriptor of the client's socket, which logs name it by.
+    fd: i32,
     /// Pingora wants to be told about shutdowns; ours are told to the edge.
     never: watch::Receiver<bool>,
 }
@@ -84,15 +88,21 @@ impl Edge {
         guest: Option<Arc<Guest>>,
     ) -> Self {
         let (_, never) = watch::channel(false);
-        Self { shard, proxy, listener, connection, port, guest, never }
+        Self { shard, proxy, listener, connection, port, guest, fd: -1, never }
     }
 
     /// Serves the connection to its end, or until it has become a tunnel, which keeps its place.
-    pub(crate) async fn serve(mut self, mut stream: ClientStream) -> Option<(Tunnel, Place)> {
+    pub(crate) async fn serve(mut self, mut socket: Socket) -> Option<(Tunnel, Place)> {
         let mut bytes = BytesMut::new();
-        self.meet(&mut stream, &mut bytes).await?;
+        self.fd = socket.as_raw_fd();
+        self.meet(&mut socket, &mut bytes).await?;
+        let (stream, http2) = self.secure(socket, &mut bytes).await?;
         let mut conn = Box::new(Conn::new(stream, self.connection.client, self.connection.local));
         conn.set_guest(self.guest.clone());
+        if http2 {
+            self.serve_streams(conn).await;
+            return None;
+        }
         let mut wait = Wait::First;
         if self.turns_away(&mut conn).await {
             return None;
@@ -142,13 +152,13 @@ impl Edge {
     }
 
     /// Learns who the client is, from a proxy that speaks for it if this is one. `None` when that does not say so.
-    async fn meet(&mut self, stream: &mut ClientStream, bytes: &mut BytesMut) -> Option<()> {
+    async fn meet(&mut self, socket: &mut Socket, bytes: &mut BytesMut) -> Option<()> {
         let proxy = self.connection.client;
         if self.listener.announcers.iter().any(|source| source.contains(proxy)) {
             let within = self.shard.generation().timeouts.head;
             let received = tokio::select! {
                 biased;
-                received = proxy_protocol::receive(stream, bytes, within) => received,
+                received = proxy_protocol::receive(socket, bytes, within) => received,
                 () = self.drained(FIRST_REQUEST_GRACE) => return None,
             };
             match received {
@@ -169,7 +179,7 @@ impl Edge {
             }
         }
         let local = self.listener.tell_local.then_some(self.connection.local);
-        narrative::connected(&*stream, self.connection.client, local);
+        narrative::connected(&*socket, self.connection.client, local);
         Some(())
     }
 

@@ -8,7 +8,7 @@ mod scanner;
 
 use std::{mem::MaybeUninit, ops::Range};
 
-use http::{Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use plugin_api::{Form, Scheme};
 
 use self::host::Authority;
@@ -288,10 +288,7 @@ fn malformed(error: httparse::Error, bytes: &[u8]) -> Refusal {
     let names_version =
         line.splitn(3, |byte| *byte == b' ').nth(2).is_some_and(|version| version.starts_with(b"HTTP/"));
     match error {
-        httparse::Error::TooManyHeaders => Refusal {
-            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            reason: "The request has more than 256 header fields.",
-        },
+        httparse::Error::TooManyHeaders => TOO_MANY_HEADERS,
         httparse::Error::Version if names_version => Refusal {
             status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             reason: "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
@@ -322,12 +319,21 @@ pub(crate) const fn bad(reason: &'static str) -> Refusal {
     Refusal { status: StatusCode::BAD_REQUEST, reason }
 }
 
+/// The host that a `Host` field names: lower case, without port.
+pub(crate) fn host_of(field: &HeaderValue) -> Option<Box<str>> {
+    Authority::parse(field.as_bytes()).ok().map(|authority| authority.host)
+}
+
+pub(crate) const TOO_MANY_HEADERS: Refusal = Refusal {
+    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    reason: "The request has more than 256 header fields.",
+};
 const TOO_LARGE: Refusal =
     Refusal { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason: "The request head is too large." };
-const TARGET_TOO_LONG: Refusal =
+pub(crate) const TARGET_TOO_LONG: Refusal =
     Refusal { status: StatusCode::URI_TOO_LONG, reason: "The request target is too long." };
 /// Pingora's parser takes no more.
-const MOST_HEADERS: usize = 256;
+pub(crate) const MOST_HEADERS: usize = 256;
 /// Bytes that may stand anywhere in path and query (RFC 3986 §3.3, §3.4); the rare others are asked about one by one.
 const ORDINARY: [bool; 256] = set(b"/-._~?=&%+,:;@!$'()*");
 

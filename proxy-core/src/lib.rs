@@ -28,6 +28,7 @@ mod route;
 mod shard;
 mod source;
 mod start_error;
+mod tls;
 mod tunnel;
 mod upstream;
 mod wording;
@@ -41,4 +42,8 @@ pub use plugin_api::{Cidr, CidrError};
 pub use route::{HostPattern, HostPatternError, Route};
 pub use source::Source;
 pub use start_error::StartError;
+pub use tls::{
+    CertificateError, ClientAuth, ListenerTls, Proofs, ServerCertificate, ServerCertificates, Sessions, TlsOptions,
+    TlsVersion,
+};
 pub use wording::Wording;

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 pub use self::address::ListenAddress;
 pub(crate) use self::socket_file::SocketFile;
-use crate::{Listener, client_stream::ClientStream};
+use crate::{Listener, client_stream::Socket as ClientSocket};
 
 /// The sockets of one address: one per shard, in shard order.
 pub(crate) struct Bound {
@@ -56,13 +56,13 @@ impl Acceptor {
     }
 
     /// The next connection. Nothing is lost when the future is dropped.
-    pub(crate) async fn accept(&self) -> io::Result<(ClientStream, Client)> {
+    pub(crate) async fn accept(&self) -> io::Result<(ClientSocket, Client)> {
         Ok(match self {
             Self::Tcp(socket) => {
                 let (stream, client) = socket.accept().await?;
-                (stream.into(), client.into())
+                (ClientSocket::Tcp(stream), client.into())
             }
-            Self::Unix(socket) => (socket.accept().await?.0.into(), Client::Unix),
+            Self::Unix(socket) => (ClientSocket::Unix(socket.accept().await?.0), Client::Unix),
         })
     }
 }

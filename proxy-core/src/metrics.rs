@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use plugin_api::Meter;
+use plugin_api::{Meter, Reading};
 
 /// The counters of one shard.
 #[derive(Debug, Default)]
@@ -47,8 +47,8 @@ impl Counters {
 }
 
 impl Meter for Counters {
-    fn readings(&self) -> Vec<(&'static str, u64)> {
-        self.snapshot().iter().collect()
+    fn readings(&self) -> Vec<Reading> {
+        self.snapshot().iter().map(|(name, value)| Reading::new(name, value)).collect()
     }
 }
 
@@ -97,6 +97,12 @@ metrics! {
     Accepted = "lockgate_connections_accepted_total",
     /// Connections ended.
     Closed = "lockgate_connections_closed_total",
+    /// TLS handshakes that clients completed, those of authorities that came for a proof included.
+    Handshakes = "lockgate_tls_handshakes_total",
+    /// Those that took up an earlier session.
+    Resumed = "lockgate_tls_sessions_resumed_total",
+    /// TLS handshakes that failed.
+    HandshakeFailures = "lockgate_tls_handshake_failures_total",
     /// Requests that reached a chain.
     Requests = "lockgate_requests_total",
     /// Requests answered with 2xx and 3xx.

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     Listener,
     admission::{Admission, Seat},
-    client_stream::ClientStream,
+    client_stream::Socket as ClientSocket,
     edge::Edge,
     generation::Generation,
     listener::{self, Acceptor},
@@ -40,6 +40,8 @@ pub(crate) struct Shard {
     pub(crate) admission: Arc<Admission>,
     phase: watch::Receiver<Phase>,
     idle: Notify,
+    /// Turns true when connections are to end, in the form in which pingora wants to be told.
+    closing: watch::Sender<bool>,
 }
 
 /// What the engine tells a running shard.
@@ -72,6 +74,7 @@ impl Shard {
             admission,
             phase,
             idle: Notify::new(),
+            closing: watch::Sender::new(false),
         })
     }
 
@@ -88,6 +91,11 @@ impl Shard {
     /// Whether connections are to be closed after the request in flight.
     pub(crate) fn is_draining(&self) -> bool {
         *self.phase.borrow() != Phase::Serve
+    }
+
+    /// Turns true when the shard drains or stops.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
     }
 
     /// Ready when the shard is to drain or stop.
@@ -117,6 +125,7 @@ impl Shard {
                 }
             }
         };
+        self.closing.send_replace(true);
         if let Phase::Drain(deadline) = wanted {
             let finished = async {
                 while accepting.join_next().await.is_some() {}
@@ -194,7 +203,7 @@ fn admit(
     shard: &Arc<Shard>,
     proxy: &Arc<HttpProxy<Relay>>,
     slot: &Arc<Slot>,
-    stream: ClientStream,
+    stream: ClientSocket,
     client: Client,
     seat: Option<Seat>,
 ) {
@@ -221,9 +230,9 @@ fn admit(
 }
 
 /// What is known about a connection; `None` when it is gone already.
-fn connection(listener: &Listener, stream: &ClientStream, client: Client) -> Option<Connection> {
+fn connection(listener: &Listener, stream: &ClientSocket, client: Client) -> Option<Connection> {
     let name = Arc::clone(&listener.name);
-    let ClientStream::Tcp(stream) = stream else { return Some(Connection::new(client, name, NOWHERE)) };
+    let ClientSocket::Tcp(stream) = stream else { return Some(Connection::new(client, name, NOWHERE)) };
     // Without Nagle's algorithm: pieces are gathered before they are written.
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().ok()?;

@@ -98,12 +98,25 @@ pub struct Connection {
     pub original_destination: SocketAddr,
     /// Whether the connection is encrypted.
     pub scheme: Scheme,
+    /// The host that the client asked for when it shook hands (SNI, [RFC 6066 §3](https://www.rfc-editor.org/rfc/rfc6066#section-3)).
+    /// It need not be the host of a request on the connection.
+    pub server_name: Option<Arc<str>>,
+    /// The certificate that the client has shown, in DER. It is from an authority that the listener believes.
+    pub client_certificate: Option<Arc<[u8]>>,
 }
 
 impl Connection {
     /// A plain connection that nobody redirected.
     pub fn new(client: Client, listener: Arc<str>, local: SocketAddr) -> Self {
-        Self { client, listener, local, original_destination: local, scheme: Scheme::Http }
+        Self {
+            client,
+            listener,
+            local,
+            original_destination: local,
+            scheme: Scheme::Http,
+            server_name: None,
+            client_certificate: None,
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub use head::{RequestHead, ResponseHead};
 pub use health::Health;
 pub use http;
 pub use key::{Bag, Key};
-pub use meter::Meter;
+pub use meter::{Meter, Reading};
 pub use outcome::{Ending, Outcome};
 pub use page::{Page, Rendered};
 pub use parent::{Parent, ParentKind};

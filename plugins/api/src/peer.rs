@@ -112,6 +112,13 @@ impl PeerBuilder {
         self
     }
 
+    /// Sets the HTTP version.
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
     /// Sets the timeouts.
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
@@ -200,6 +207,10 @@ pub enum Address {
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
+    /// HTTP/2: agreed on by ALPN over TLS, and spoken at once without it
+    /// ([RFC 9113 §3.3](https://www.rfc-editor.org/rfc/rfc9113#section-3.3)). What gRPC needs. A request for another protocol
+    /// (WebSocket) goes over HTTP/1.1 all the same.
+    Http2,
 }
 
 /// How long the engine waits for a peer.

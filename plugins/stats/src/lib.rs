@@ -17,6 +17,8 @@ use figures::Figures;
 /// Answers requests for the statistics, and lets all others go on.
 pub struct Stats {
     meter: Arc<dyn Meter>,
+    /// Of certificates, where there are any.
+    certificates: Option<Arc<dyn Meter>>,
     host: Option<String>,
     path: Option<String>,
     format: Format,
@@ -49,6 +51,7 @@ impl Plugin for Stats {
         }
         let meter = cx.named::<dyn Meter>(<dyn Meter>::ENGINE);
         Ok(Self {
+            certificates: cx.named::<dyn Meter>(<dyn Meter>::CERTIFICATES),
             meter: meter.ok_or_else(|| ConfigError::table("there is nothing that counts"))?,
             host: config.host,
             path: config.path,
@@ -64,8 +67,9 @@ impl Plugin for Stats {
             return Step::NEXT;
         }
         tracing::info!(target: "lockgate::narrative::notice", "Request for the stathost.");
-        let readings = self.meter.readings();
+        let mut readings = self.meter.readings();
         if self.format == Format::Prometheus {
+            readings.extend(self.certificates.iter().flat_map(|certificates| certificates.readings()));
             let text = figures::prometheus(&readings);
             return Step::respond(response(text, "text/plain; version=0.0.4; charset=utf-8"));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plugin_api::{
-    Meter, Named,
+    Meter, Named, Reading,
     config::Problems,
     harness::Harness,
     http::{StatusCode, header},
@@ -13,14 +13,16 @@ use plugin_stats::Stats;
 struct Counted;
 
 impl Meter for Counted {
-    fn readings(&self) -> Vec<(&'static str, u64)> {
-        vec![
+    fn readings(&self) -> Vec<Reading> {
+        [
             ("lockgate_connections_accepted_total", 12),
             ("lockgate_connections_closed_total", 5),
             ("lockgate_requests_total", 20),
             ("lockgate_requests_refused_total", 3),
             ("lockgate_requests_denied_total", 4),
         ]
+        .map(|(name, value)| Reading::new(name, value))
+        .into()
     }
 }
 

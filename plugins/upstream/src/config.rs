@@ -14,6 +14,11 @@ pub struct Config {
     /// redirected it).
     pub servers: Vec<String>,
 
+    /// The version of HTTP that servers speak. `"http2"` is what gRPC needs: over TLS it is agreed on, without TLS the servers
+    /// must expect it.
+    #[serde(default)]
+    pub protocol: Version,
+
     /// For connecting to a server, TLS handshake included.
     #[serde(default = "seconds::<5>")]
     pub connect_timeout: Duration,
@@ -61,11 +66,24 @@ pub struct Config {
     pub fail_timeout: Duration,
 }
 
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(crate = "plugin_api::serde", rename_all = "lowercase")]
+#[schemars(crate = "plugin_api::schemars")]
+pub enum Version {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
 impl Config {
     /// These servers, and defaults for the rest.
     pub fn new(servers: Vec<String>) -> Self {
         Self {
             servers,
+            protocol: Version::default(),
             connect_timeout: seconds::<5>(),
             read_timeout: seconds::<60>(),
             write_timeout: seconds::<60>(),

@@ -5,9 +5,11 @@ mod server;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use plugin_api::{BuildCx, ConfigError, Cx, Health, Peer, Phases, Plugin, Step, Terminal, Timeouts, TlsKeys, Verdict};
+use plugin_api::{
+    BuildCx, ConfigError, Cx, Health, Peer, Phases, Plugin, Protocol, Step, Terminal, Timeouts, TlsKeys, Verdict,
+};
 
-pub use config::Config;
+pub use config::{Config, Version};
 use server::Server;
 
 /// Ends every chain that it stands in: names the server that gets the request.
@@ -48,7 +50,11 @@ impl Plugin for Upstream {
         let tls = tls.then(|| keys.read(cx)).transpose();
         let tls = tls.map_err(|(key, error)| ConfigError::key(key, error.to_string()))?;
         let health = Health::new(&addresses, ("server", &tls), config.fail_timeout.0, cx);
-        let mut peer = Peer::builder(addresses).health(health).timeouts(Timeouts {
+        let protocol = match config.protocol {
+            Version::Http1 => Protocol::Http1,
+            Version::Http2 => Protocol::Http2,
+        };
+        let mut peer = Peer::builder(addresses).protocol(protocol).health(health).timeouts(Timeouts {
             connect: config.connect_timeout.0,
             read: config.read_timeout.0,
             write: config.write_timeout.0,

@@ -23,6 +23,8 @@ pub(super) type Origin = Option<IpAddr>;
 struct Standing {
     origin: Origin,
     doing: Doing,
+    /// Requests that are served: over HTTP/2 there may be several.
+    served: usize,
     sent_away: bool,
     /// The task that waits for the client.
     waker: Option<Waker>,
@@ -52,7 +54,7 @@ struct Pace {
 impl Guest {
     pub(super) fn new(client: Client) -> Self {
         let doing = Doing::Asking(Instant::now());
-        let standing = Standing { origin: origin(client), doing, sent_away: false, waker: None };
+        let standing = Standing { origin: origin(client), doing, served: 0, sent_away: false, waker: None };
         Self { standing: Mutex::new(standing) }
     }
 
@@ -72,10 +74,12 @@ impl Guest {
         if let Doing::Served(pace) = &mut standing.doing {
             pace.since.get_or_insert_with(Instant::now);
         }
-        match &mut standing.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        standing.keep(cx);
+    }
+
+    /// There is nothing to read from the client, and nobody waits for anything.
+    pub(crate) fn listens(&self, cx: &Context<'_>) {
+        self.standing().keep(cx);
     }
 
     /// So many bytes have come from the client, or gone to it.
@@ -96,19 +100,29 @@ impl Guest {
     }
 
     pub(super) fn queues(&self) {
-        self.standing().doing = Doing::Queueing;
+        let mut standing = self.standing();
+        if standing.served == 0 {
+            standing.doing = Doing::Queueing;
+        }
     }
 
     pub(super) fn is_served(&self) {
         let mut standing = self.standing();
-        standing.doing = Doing::Served(Pace { since: None, credit: GRACE, most: GRACE });
+        standing.served += 1;
+        if standing.served == 1 {
+            standing.doing = Doing::Served(Pace { since: None, credit: GRACE, most: GRACE });
+        }
         // Its request came before it could go.
         standing.sent_away = false;
     }
 
-    /// Its request has ended. Whether that was because it was sent away.
+    /// Its request has ended. Whether it leaves because it was sent away.
     pub(super) fn leaves(&self) -> bool {
         let mut standing = self.standing();
+        standing.served = standing.served.saturating_sub(1);
+        if standing.served > 0 {
+            return false;
+        }
         standing.doing = Doing::Asking(Instant::now());
         standing.sent_away
     }
@@ -139,6 +153,15 @@ impl Guest {
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Standing {
+    fn keep(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
     }
 }
 

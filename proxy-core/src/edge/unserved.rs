@@ -73,7 +73,7 @@ impl Edge {
         let started = Instant::now();
         self.render(generation, &mut page, Some(&narrative::first_line(bytes))).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
-        self.log(generation, nothing(), page.status, page.body.len(), started, "refused");
+        self.log_refusal(generation, page.status, page.body.len(), started);
         conn.set_linger(true);
     }
 
@@ -101,13 +101,13 @@ impl Edge {
         let started = Instant::now();
         self.render(&generation, &mut page, None).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
-        self.log(&generation, nothing(), page.status, page.body.len(), started, "refused");
+        self.log_refusal(&generation, page.status, page.body.len(), started);
         conn.set_linger(true);
         true
     }
 
     /// Lets a chain render the page of a request that no chain has seen. What is told of the request is where it came from.
-    async fn render(&self, generation: &Generation, page: &mut Answer, line: Option<&str>) {
+    pub(super) async fn render(&self, generation: &Generation, page: &mut Answer, line: Option<&str>) {
         generation.wording.sign(&mut page.headers);
         let (listener, client) = (&self.connection.listener, self.connection.client);
         let Some(chain) = route::spokesman(&generation.routes, listener, client).filter(|chain| chain.renders_pages())
@@ -133,7 +133,12 @@ impl Edge {
         tracing::error!(target: "lockgate::chain", plugin = broken.plugin, error = &broken.source as &dyn std::error::Error, "a hook is broken");
     }
 
-    fn log(
+    /// Logs an answer to what was not read as a request.
+    pub(super) fn log_refusal(&self, generation: &Generation, status: StatusCode, bytes: usize, started: Instant) {
+        self.log(generation, nothing(), status, bytes, started, "refused");
+    }
+
+    pub(super) fn log(
         &self,
         generation: &Generation,
         line: Line,

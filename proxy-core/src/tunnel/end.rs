@@ -12,7 +12,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use crate::client_stream::ClientStream;
+use crate::client_stream::Socket;
 
 /// A plain socket.
 #[derive(Clone, Copy)]
@@ -79,11 +79,11 @@ impl<'a> From<&'a TcpStream> for End<'a> {
     }
 }
 
-impl<'a> From<&'a ClientStream> for End<'a> {
-    fn from(socket: &'a ClientStream) -> Self {
+impl<'a> From<&'a Socket> for End<'a> {
+    fn from(socket: &'a Socket) -> Self {
         match socket {
-            ClientStream::Tcp(socket) => Self::Tcp(socket),
-            ClientStream::Unix(socket) => Self::Unix(socket),
+            Socket::Tcp(socket) => Self::Tcp(socket),
+            Socket::Unix(socket) => Self::Unix(socket),
         }
     }
 }

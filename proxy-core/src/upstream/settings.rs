@@ -8,7 +8,7 @@ use std::{
 };
 
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
-use plugin_api::{Bind, Connection, Peer, Tls};
+use plugin_api::{Bind, Connection, Peer, Protocol, Tls};
 
 use super::{Attempts, Destination};
 use crate::dial::{self, ThroughParent, tls};
@@ -106,6 +106,10 @@ fn set_tls(peer: &mut HttpPeer, tls: &Tls, name: &str) -> Option<()> {
 fn set_options(options: &mut PeerOptions, peer: &Peer, upgrade: bool) {
     let settings = peer.settings();
     let timeouts = settings.timeouts;
+    if settings.protocol == Protocol::Http2 && !upgrade {
+        options.set_http_version(2, 2);
+        options.max_h2_streams = STREAMS;
+    }
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
     // An upgraded connection may be silent; the client's side of it watches the clock (see `Watch`).
@@ -141,3 +145,6 @@ fn source_towards(bind: &Bind, connection: &Connection, destination: &Destinatio
         Destination::Unix(_) => None,
     }
 }
+
+/// Requests that share a connection over HTTP/2.
+const STREAMS: usize = 100;

@@ -114,7 +114,10 @@ impl Problems {
 fn covered(line: &str) -> Cow<'_, str> {
     let lower = line.to_ascii_lowercase();
     let first = lower.split_whitespace().next().unwrap_or_default();
-    let is_secret = lower.contains("password") || first == "basicauth" || (first == "upstream" && line.contains('@'));
+    let is_secret = lower.contains("password")
+        || lower.contains("hmac_key")
+        || first == "basicauth"
+        || (first == "upstream" && line.contains('@'));
     if !is_secret {
         return line.into();
     }
