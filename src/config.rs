@@ -3,8 +3,11 @@
 //! One run reports everything that is wrong with a file. Each section has a raw shape here, close to the text; what comes
 //! out is resolved.
 
+mod acme;
 mod authenticator;
+mod certificate;
 mod exposure;
+mod interception;
 mod listener;
 mod log;
 mod route;
@@ -22,6 +25,7 @@ use proxy_core::Config;
 use crate::{lasting::Lasting, tinyproxy};
 
 pub(crate) use self::{
+    certificate::{Certificates, FromFiles, Managed},
     log::{Destination, Level, Program, Style},
     server::Process,
 };
@@ -32,6 +36,8 @@ pub(crate) struct Loaded {
     pub(crate) engine: Config,
     /// To be started before the engine and stopped after it.
     pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
+    /// To be shown to clients who speak TLS, and kept valid.
+    pub(crate) certificates: Certificates,
     /// How long requests may take to finish after SIGTERM.
     pub(crate) drain: std::time::Duration,
     /// What the program says about itself.
@@ -58,7 +64,8 @@ pub(crate) enum LoadError {
 }
 
 /// The sections that a file may have.
-const SECTIONS: [&str; 5] = ["authenticator", "listener", "log", "route", "server"];
+const SECTIONS: [&str; 8] =
+    ["acme", "authenticator", "certificate", "interception", "listener", "log", "route", "server"];
 
 /// Reads and builds a whole file. Starts nothing. The name says in which language it is: `.conf` is tinyproxy's.
 pub(crate) fn load_file(path: &Path, lasting: &Lasting) -> Result<Loaded, LoadError> {
@@ -91,12 +98,31 @@ pub(crate) fn load(source: Source, lasting: &Lasting) -> Result<Loaded, Problems
 
     let server = server::build(root.take_table("server", &mut problems), &mut problems);
     let log = log::build(root.take_table("log", &mut problems), &mut problems);
-    let listeners = listener::build(root.take_tables("listener", &mut problems), &mut problems);
+    let (listeners, secure_at) = listener::build(root.take_tables("listener", &mut problems), lasting, &mut problems);
     let mut named = Named::default();
     named.insert::<dyn Meter>(<dyn Meter>::ENGINE, Arc::clone(&lasting.counters) as _);
+    named.insert::<dyn Meter>(<dyn Meter>::CERTIFICATES, Arc::clone(&lasting.bulletin) as _);
     let authenticators =
         authenticator::build(root.take_tables("authenticator", &mut problems), &mut named, lasting, &mut problems);
     let names: Vec<_> = listeners.iter().map(|listener| Arc::clone(&listener.name)).collect();
+    let sections = certificate::Sections {
+        acme: root.take_table("acme", &mut problems),
+        certificate: root.take_tables("certificate", &mut problems),
+        interception: root.take_table("interception", &mut problems),
+    };
+    let mut remarks = Vec::new();
+    let surroundings = certificate::Surroundings { source: &source, named: &named, listeners: &listeners };
+    let certificates = certificate::build(sections, &surroundings, &mut problems, &mut remarks);
+    if let (Some(secure_at), Some(certificates)) = (secure_at, &certificates)
+        && certificates.managed.is_empty()
+        && certificates.files.is_empty()
+    {
+        problems.push(
+            Problem::new(secure_at, "TLS is spoken here, and there is no certificate to show").with_hint(
+                "add `[[certificate]]` with `domains = [\"example.com\"]` and `issuer = \"internal\"`, or with `certificate` and `key`",
+            ),
+        );
+    }
     let has_routes = root.contains("route");
     let routes = route::build(root.take_tables("route", &mut problems), &names, &named, &lasting.shared, &mut problems);
 
@@ -116,8 +142,8 @@ pub(crate) fn load(source: Source, lasting: &Lasting) -> Result<Loaded, Problems
                 .with_hint("add `[[route]]` with `chain = [{ use = \"upstream\", servers = [\"127.0.0.1:8080\"] }]`"),
         );
     }
-    let remarks = exposure::remarks(&listeners, &routes);
-    let loaded = server.zip(log).map(|(server, log)| Loaded {
+    remarks.extend(exposure::remarks(&listeners, &routes));
+    let loaded = server.zip(log).zip(certificates).map(|((server, log), certificates)| Loaded {
         engine: Config {
             listeners,
             routes,
@@ -131,6 +157,7 @@ pub(crate) fn load(source: Source, lasting: &Lasting) -> Result<Loaded, Problems
             log: log.access,
         },
         authenticators,
+        certificates,
         drain: server.drain,
         log: log.program,
         process: server.process,

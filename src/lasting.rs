@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use authenticator_api::Authenticator;
 use plugin_api::SharedStore;
-use proxy_core::Counters;
+use proxy_core::{Counters, ServerCertificates, Sessions};
+
+use crate::upkeep::Bulletin;
 
 /// Things that a reload finds again as long as somebody holds them.
 #[derive(Default)]
@@ -13,6 +15,12 @@ pub(crate) struct Lasting {
     pub(crate) shared: SharedStore,
     /// What the engine counts.
     pub(crate) counters: Arc<Counters>,
+    /// What clients are shown who speak TLS.
+    pub(crate) certificates: Arc<ServerCertificates>,
+    /// What is known about their certificates.
+    pub(crate) bulletin: Arc<Bulletin>,
+    /// By which they take up their sessions again.
+    pub(crate) sessions: Sessions,
     authenticators: Mutex<Vec<(String, Weak<dyn Authenticator>)>>,
 }
 

@@ -11,9 +11,11 @@
 
 mod cli;
 mod config;
+mod intercept;
 mod lasting;
 mod process;
 mod registry;
 mod tinyproxy;
+mod upkeep;
 
 pub use cli::main;

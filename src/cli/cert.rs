@@ -1,7 +1,7 @@
 //! `lockgate cert …`: certificates.
 
 mod arguments;
-mod interception;
+mod list;
 mod obtain;
 mod watch;
 
@@ -14,10 +14,13 @@ use super::Exit;
 pub(super) enum Command {
     /// Obtain one certificate, with or without a running proxy.
     Obtain(Box<arguments::Arguments>),
+    /// List certificates with what is known about them. Exits with 1 where one is missing, expired, or about to be.
+    List(list::Arguments),
 }
 
 pub(super) fn run(command: &Command) -> Exit {
     match command {
         Command::Obtain(arguments) => obtain::run(arguments),
+        Command::List(arguments) => list::run(arguments),
     }
 }

@@ -1,6 +1,9 @@
 //! `lockgate run`: the proxy.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use plugin_api::config::Source;
 
@@ -13,11 +16,13 @@ use crate::{
 
 pub(super) fn run(file: Option<&Path>) -> Exit {
     let file = file.map(PathBuf::from);
-    let lasting = Lasting::default();
+    let lasting = Arc::new(Lasting::default());
+    let kept = Arc::clone(&lasting);
     Service {
         manner: Manner::Lockgate,
         name: file.as_deref().unwrap_or(Path::new(BUILT_IN)).display().to_string(),
-        load: Box::new(move || read(file.as_deref(), &lasting)),
+        load: Box::new(move || read(file.as_deref(), &kept)),
+        lasting,
     }
     .run()
 }

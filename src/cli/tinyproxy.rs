@@ -5,6 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{Exit, report};
@@ -44,15 +45,17 @@ pub(super) fn run(arguments: Vec<OsString>) -> Exit {
 
 fn serve(file: PathBuf, foreground: bool) -> Exit {
     let mode = if foreground { Mode::Foreground } else { Mode::Daemon };
-    let lasting = Lasting::default();
+    let lasting = Arc::new(Lasting::default());
+    let kept = Arc::clone(&lasting);
     Service {
         manner: Manner::Tinyproxy { foreground },
         name: file.display().to_string(),
         load: Box::new(move || {
-            let mut loaded = tinyproxy::load(&file, mode, &lasting)?;
+            let mut loaded = tinyproxy::load(&file, mode, &kept)?;
             loaded.config.remarks.extend(loaded.warnings.sentences());
             Ok(loaded.config)
         }),
+        lasting,
     }
     .run()
 }

@@ -1,9 +1,14 @@
 //! `[[listener]]`: where the proxy listens.
 
-use std::{net::SocketAddr, path::Path};
+mod secure;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use plugin_api::{
-    config::{Array, Problem, Problems, Spans},
+    config::{Array, Problem, Problems, Span, Spans},
     schemars::{self, JsonSchema},
 };
 use proxy_core::{ListenAddress, Listener, SocketAccess};
@@ -12,6 +17,7 @@ use serde::Deserialize;
 use super::server::Account;
 use crate::{
     cli::report,
+    lasting::Lasting,
     process::{group_id, user_id},
 };
 
@@ -29,6 +35,16 @@ struct Raw {
     group: Option<Account>,
     /// Clients that announce for whom they speak (PROXY protocol): addresses, ranges, or `"unix"`.
     proxy_protocol: Option<Vec<String>>,
+    /// Whether clients speak TLS here. They are shown what `[[certificate]]` names, by the host that they ask for.
+    tls: Option<bool>,
+    /// The oldest version of TLS that is spoken: `"1.2"` or `"1.3"`.
+    tls_minimum: Option<secure::Version>,
+    /// Whether HTTP/2 is offered to clients who speak TLS. Tunnels (`CONNECT`) need HTTP/1.1.
+    http2: Option<bool>,
+    /// File with certificates of authorities in PEM, for certificates that clients show.
+    client_ca: Option<PathBuf>,
+    /// Whether every client must show a certificate of `client_ca` (`"required"`), or may (`"optional"`).
+    client_certificate: Option<secure::Demand>,
     /// Whether connections are kept for further requests.
     keep_alive: Option<bool>,
     /// Whether lines of the log in tinyproxy's style about new connections say to which address they came.
@@ -39,9 +55,15 @@ struct Raw {
     transparent: Option<bool>,
 }
 
-pub(super) fn build(array: Option<Array<'_>>, problems: &mut Problems) -> Vec<Listener> {
+/// Builds them, and says where the first one is that speaks TLS.
+pub(super) fn build(
+    array: Option<Array<'_>>,
+    lasting: &Lasting,
+    problems: &mut Problems,
+) -> (Vec<Listener>, Option<Span>) {
     let mut listeners: Vec<Listener> = Vec::new();
     let mut taken: Vec<ListenAddress> = Vec::new();
+    let mut secure_at = None;
     for (_, table) in array.into_iter().flat_map(|array| array.items) {
         let spans = table.spans();
         let Some(raw) = table.decode::<Raw>(problems) else { continue };
@@ -85,13 +107,24 @@ pub(super) fn build(array: Option<Array<'_>>, problems: &mut Problems) -> Vec<Li
                 }
             }
         }
+        let wanted = secure::Wanted {
+            tls: raw.tls.unwrap_or(false),
+            minimum: raw.tls_minimum,
+            http2: raw.http2,
+            client_ca: raw.client_ca,
+            demand: raw.client_certificate,
+        };
+        listener.tls = wanted.build(lasting, &spans, problems);
+        if listener.tls.is_some() {
+            secure_at.get_or_insert_with(|| spans.of_key("tls"));
+        }
         listener.redirected = raw.redirected.unwrap_or(false);
         listener.transparent = raw.transparent.unwrap_or(false);
         let has_socket = listener.addresses.iter().any(|address| address.inet().is_none());
         listener.access = access(raw.mode, raw.owner, raw.group, has_socket, &spans, problems);
         listeners.push(listener);
     }
-    listeners
+    (listeners, secure_at)
 }
 
 /// Why a text is no address to listen on.
@@ -164,8 +197,6 @@ const PATH_HINT: &str = "write \"unix:/run/lockgate/proxy.sock\"";
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use plugin_api::config::{Source, parse};
 
     use super::*;
@@ -174,7 +205,7 @@ mod tests {
         let source = Source::new("f.toml", text);
         let mut problems = Problems::new(source.clone());
         let mut root = parse(&source, &mut problems);
-        let built = build(root.take_tables("listener", &mut problems), &mut problems);
+        let (built, _) = build(root.take_tables("listener", &mut problems), &Lasting::default(), &mut problems);
         problems.or_ok(Some(built)).map_err(|problems| problems.to_string())
     }
 

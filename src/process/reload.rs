@@ -16,6 +16,7 @@ use crate::{
     cli::report,
     config::{LoadError, Loaded, Process, Program},
     tinyproxy,
+    upkeep::{AT_RELOAD, Upkeep},
 };
 
 /// What stays as it was at the start, whatever the file says by now.
@@ -79,7 +80,7 @@ impl Running {
 
     /// Serves by this configuration, or changes nothing.
     fn take(&self, loaded: Loaded) -> Result<Program, ReloadError> {
-        let Loaded { engine: config, authenticators, drain, log, process, remarks } = loaded;
+        let Loaded { engine: config, authenticators, certificates, drain, log, process, remarks } = loaded;
         for remark in &remarks {
             tracing::warn!(target: "lockgate", "{remark}");
         }
@@ -96,10 +97,21 @@ impl Running {
             started.push(authenticator);
             Ok(())
         });
+        let mut upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Upkeep::prepare(certificates, &self.lasting);
+        // A listener that is new has something to show from its first client on.
+        upkeep.show(&current, Some(&next), &self.lasting);
         if let Err(error) = begun.and_then(|()| self.engine.reload(config).map_err(ReloadError::from)) {
+            upkeep.show(&current, None, &self.lasting);
             self.stop(started);
             return Err(error);
         }
+        // An order that is under way ends before its authenticators do.
+        upkeep.stop(AT_RELOAD, &self.runtime);
+        next.show(&authenticators, None, &self.lasting);
+        next.start(&self.lasting, &self.runtime);
+        *upkeep = next;
+        drop(upkeep);
         let gone = current.iter().filter(|one| !has(&authenticators, one)).cloned().collect();
         *current = authenticators;
         drop(current);

@@ -22,7 +22,11 @@ use super::{
     service::{LOG_TIME, Manner, Service},
     signals::{Signals, Wish},
 };
-use crate::cli::Exit;
+use crate::{
+    cli::Exit,
+    lasting::Lasting,
+    upkeep::{AT_THE_END, Upkeep},
+};
 
 /// Everything that serves or that must be put away at the end.
 pub(super) struct Running {
@@ -40,6 +44,9 @@ pub(super) struct Running {
     pub(super) directory: Option<PathBuf>,
     pub(super) drain: Mutex<Duration>,
     pub(super) runtime: Handle,
+    /// What it reads from and writes to across reloads.
+    pub(super) lasting: Arc<Lasting>,
+    pub(super) upkeep: Mutex<Upkeep>,
 }
 
 impl Running {
@@ -105,7 +112,9 @@ impl Running {
     }
 
     fn end(self, runtime: &Runtime, wish: Wish, patience: Duration, mut signals: Signals) {
-        let Self { service, engine, authenticators, pid_file, .. } = self;
+        let Self { service, engine, authenticators, pid_file, upkeep, .. } = self;
+        // An authority that is on its way is still answered: authenticators and listeners are there.
+        upkeep.into_inner().unwrap_or_else(PoisonError::into_inner).stop(AT_THE_END, runtime.handle());
         let drained = if wish == Wish::Stop && service.manner == Manner::Lockgate {
             engine.stop()
         } else {

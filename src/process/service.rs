@@ -20,7 +20,9 @@ use super::{
 use crate::{
     cli::{Exit, report},
     config::{Destination, LoadError, Loaded, Program},
+    lasting::Lasting,
     tinyproxy,
+    upkeep::Upkeep,
 };
 
 /// A proxy to run.
@@ -31,6 +33,8 @@ pub(crate) struct Service {
     pub(crate) name: String,
     /// Reads the configuration: at the start, and for every reload.
     pub(crate) load: Box<dyn Fn() -> Result<Loaded, LoadError> + Send + Sync>,
+    /// What that finds again each time.
+    pub(crate) lasting: Arc<Lasting>,
 }
 
 /// Whose habits a process has: exit codes, signals, and what it does when nothing is said.
@@ -176,7 +180,7 @@ impl Service {
         destination: &Destination,
         as_daemon: bool,
     ) -> Result<(Runtime, Running, Signals), ServeError> {
-        let Loaded { engine: config, authenticators, drain, log: program, process, remarks } = loaded;
+        let Loaded { engine: config, authenticators, certificates, drain, log: program, process, remarks } = loaded;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -206,6 +210,9 @@ impl Service {
             // The engine says it better when that does not work; here the file only gets an owner who can open it again.
             let _ = plain_file::append(path, 0o640, owner);
         }
+        // While private keys can be read that only root may read.
+        let mut upkeep = Upkeep::prepare(certificates, &self.lasting);
+        upkeep.show(&authenticators, None, &self.lasting);
         let kept = Kept { process: process.clone(), shards: config.shards };
         let bound = Engine::bind(config)?;
         if let Some(Err(error)) = owner.map(|owner| bound.give_to(owner.user, owner.group)) {
@@ -233,8 +240,11 @@ impl Service {
             None => {}
         }
         let engine = bound.start()?;
+        upkeep.start(&self.lasting, runtime.handle());
         let directory = if as_daemon { std::env::current_dir().ok() } else { None };
         let running = Running {
+            lasting: Arc::clone(&self.lasting),
+            upkeep: upkeep.into(),
             service: self,
             engine,
             authenticators: authenticators.into(),

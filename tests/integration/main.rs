@@ -29,3 +29,4 @@ mod reverse;
 mod slow;
 mod support;
 mod tinyproxy_conf;
+mod tls;

@@ -13,17 +13,17 @@ use certificates::{
     Authenticators, Authority, Blame, Client, Completeness, Issuer, Lock, ObtainError, Obtained, Presented, Renewal,
     Request, Store, obtain,
 };
-use interception::{Capability, missing_capabilities};
+use interception::{Capability, Method, Preference, missing_capabilities};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     arguments::{self, Arguments},
-    interception::Intercept,
     watch::Watch,
 };
 use crate::{
     cli::{Exit, report},
     config::Level,
+    intercept::Intercept,
 };
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
@@ -172,10 +172,14 @@ fn listen(arguments: &Arguments) -> Vec<std::net::SocketAddr> {
 fn intercept(arguments: &Arguments, authenticator: &Arc<dyn Authenticator>) -> Option<Intercept> {
     arguments.intercept.map(|port| Intercept {
         port,
-        method: arguments.method,
+        method: match arguments.method {
+            arguments::Method::Auto => Preference::Auto,
+            arguments::Method::Tproxy => Preference::Only(Method::Tproxy),
+            arguments::Method::Redirect => Preference::Only(Method::Redirect),
+        },
         upstream: arguments.upstream.clone(),
         drain: arguments.drain.0,
-        authenticator: Arc::clone(authenticator),
+        authenticators: vec![Arc::clone(authenticator)],
     })
 }
 

@@ -1,5 +1,7 @@
 //! Lockgate in front of the application, for as long as a validation lasts.
 
+mod doorway;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     num::NonZeroUsize,
@@ -15,19 +17,24 @@ use plugin_api::{BuildCx, Chain, Link, Named, Plugin, SharedStore};
 use plugin_upstream::Upstream;
 use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Route, Wording};
 
-use super::arguments;
+pub(crate) use self::doorway::Doorway;
 
 /// How to step in front of the application.
-pub(super) struct Intercept {
-    pub(super) port: u16,
-    pub(super) method: arguments::Method,
-    pub(super) upstream: Option<String>,
-    pub(super) drain: Duration,
-    pub(super) authenticator: Arc<dyn Authenticator>,
+pub(crate) struct Intercept {
+    /// The application's port.
+    pub(crate) port: u16,
+    /// How connections are led to us.
+    pub(crate) method: Preference,
+    /// Where the application is; `None` for where visitors wanted to go.
+    pub(crate) upstream: Option<String>,
+    /// How long visitors who came through may take to finish.
+    pub(crate) drain: Duration,
+    /// Who answers challenges; at least one.
+    pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
 }
 
 /// Lockgate stands in front of the application.
-pub(super) struct Interception {
+struct Interception {
     engine: Engine,
     gate: Gate,
     port: u16,
@@ -36,7 +43,7 @@ pub(super) struct Interception {
 
 impl Intercept {
     /// Starts the proxy, opens the gate, and proves that it leads here.
-    pub(super) async fn open(&self, challenges: &[Challenge]) -> Result<Interception, BoxError> {
+    async fn open(&self, challenges: &[Challenge]) -> Result<Interception, BoxError> {
         let listen = free_port()?;
         let config = self.config(listen)?;
         let engine = tokio::task::spawn_blocking(|| Engine::start(config)).await??;
@@ -62,11 +69,7 @@ impl Intercept {
 
     /// Opens the gate by the first method whose probe comes through.
     async fn open_gate(&self, listener_port: u16, challenges: &[Challenge]) -> Result<Gate, (BoxError, Option<Gate>)> {
-        let first = match self.method {
-            arguments::Method::Auto => Preference::Auto,
-            arguments::Method::Tproxy => Preference::Only(Method::Tproxy),
-            arguments::Method::Redirect => Preference::Only(Method::Redirect),
-        };
+        let first = self.method;
         let mut preference = first;
         loop {
             let mut plan = Plan::new(self.port, listener_port);
@@ -89,15 +92,20 @@ impl Intercept {
 
     fn config(&self, listen: Vec<SocketAddr>) -> Result<Config, BoxError> {
         let mut named = Named::default();
-        named.insert::<dyn Authenticator>(NAME, Arc::clone(&self.authenticator));
+        let names: Vec<String> = (0..self.authenticators.len()).map(|index| format!("{NAME}-{index}")).collect();
+        for (name, authenticator) in names.iter().zip(&self.authenticators) {
+            named.insert::<dyn Authenticator>(name, Arc::clone(authenticator));
+        }
         let shared = SharedStore::default();
         let mut cx = BuildCx::new(&named, &shared);
-        let challenge = plugin_acme_challenge::Config { authenticator: Some(NAME.into()), forward: None };
         let server = self.upstream.clone().unwrap_or_else(|| "original-destination".into());
-        let links = vec![
-            Link::new(AcmeChallenge::build(challenge, &mut cx)?),
-            Link::new(Upstream::build(plugin_upstream::Config::new(vec![server]), &mut cx)?),
-        ];
+        let mut links = Vec::new();
+        for name in names {
+            // A token that one does not know is the next one's, and at last the application's.
+            let challenge = plugin_acme_challenge::Config { authenticator: Some(name), forward: None };
+            links.push(Link::new(AcmeChallenge::build(challenge, &mut cx)?));
+        }
+        links.push(Link::new(Upstream::build(plugin_upstream::Config::new(vec![server]), &mut cx)?));
         let mut listener = Listener::new(NAME, listen);
         listener.transparent = true;
         listener.redirected = true;
@@ -120,7 +128,9 @@ impl Intercept {
 
     /// Fetches a token that only we can know through the gate, on every address of this machine.
     async fn prove(&self, challenges: &[Challenge]) -> Result<(), BoxError> {
-        let Some(first) = challenges.first() else { return Ok(()) };
+        let (Some(first), Some(authenticator)) = (challenges.first(), self.authenticators.first()) else {
+            return Ok(());
+        };
         let token = Token::parse(&format!("lockgate-probe-{}", first.token))?;
         let key_authorization = KeyAuthorization::parse(&format!("{token}.lockgate"))?;
         let domain: DomainName = first.domain.clone();
@@ -130,11 +140,13 @@ impl Intercept {
             expected: key_authorization.as_str().to_owned(),
         };
         let challenge = Challenge { domain, token, key_authorization };
-        self.authenticator.present(&challenge).await?;
-        let addresses = own_addresses()?;
-        let probed = probe(&addresses, self.port, &question, PROBE_TIME).await;
-        self.authenticator.cleanup(&challenge).await?;
-        Ok(probed?)
+        authenticator.present(&challenge).await?;
+        let probed = match own_addresses() {
+            Ok(addresses) => probe(&addresses, self.port, &question, PROBE_TIME).await.map_err(BoxError::from),
+            Err(error) => Err(error.into()),
+        };
+        authenticator.cleanup(&challenge).await?;
+        probed
     }
 
     async fn log(&self, gate: &Gate) {
@@ -152,19 +164,19 @@ impl Intercept {
 }
 
 impl Interception {
-    pub(super) fn died(&self) -> impl Future<Output = ()> + Send + use<> {
+    fn died(&self) -> impl Future<Output = ()> + Send + use<> {
         let died = self.gate.died();
         async move {
             let _ = died.await;
         }
     }
 
-    pub(super) fn describe(&self) -> String {
+    fn describe(&self) -> String {
         format!("new connections to port {} come here ({:?}), a probe came through", self.port, self.gate.method())
     }
 
     /// Leads no more connections here, lets those that came finish, and leaves. Returns how many had to be cut.
-    pub(super) async fn close(self) -> Result<u64, BoxError> {
+    async fn close(self) -> Result<u64, BoxError> {
         let Self { engine, mut gate, drain, .. } = self;
         let stopped = gate.stop_intercepting().await;
         let drained = tokio::task::spawn_blocking(move || engine.drain(drain)).await?;

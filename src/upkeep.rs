@@ -1,0 +1,147 @@
+//! Certificates of a running proxy: what clients are shown, and how it stays valid without anyone thinking about it.
+//!
+//! The proxy serves first. What is missing is obtained, what is due is renewed, and what is new is shown, all beside the threads
+//! that serve; whatever goes wrong here, the last good certificate goes on being shown.
+
+mod attendant;
+mod bulletin;
+mod fetch;
+mod notify;
+mod placeholder;
+mod rounds;
+mod shelf;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use authenticator_api::Authenticator;
+use certificates::{Presented, Store};
+use proxy_core::{Proofs, ServerCertificate};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+
+pub(crate) use self::bulletin::Bulletin;
+use self::{
+    attendant::Attendant,
+    rounds::Rounds,
+    shelf::{Shelf, Source},
+};
+use crate::{
+    config::{Certificates, FromFiles},
+    intercept::Intercept,
+    lasting::Lasting,
+};
+
+/// Looks after the certificates of one configuration.
+pub(crate) struct Upkeep {
+    shelf: Arc<Mutex<Shelf>>,
+    configured: Arc<Certificates>,
+    presented: Arc<Presented>,
+    attendant: Arc<Attendant>,
+    rounds: Option<(JoinHandle<()>, watch::Sender<bool>)>,
+}
+
+impl Upkeep {
+    /// Reads what there is; nothing is shown yet. Blocks on files.
+    pub(crate) fn prepare(configured: Certificates, lasting: &Lasting) -> Self {
+        let mut shelf = Shelf::new(Arc::clone(&lasting.certificates), Arc::clone(&lasting.bulletin));
+        for managed in &configured.managed {
+            let root = configured.storage.as_deref().unwrap_or(Path::new(""));
+            let wanted = managed.request.domains.iter().map(ToString::to_string).collect();
+            shelf.add(managed.name().to_owned(), wanted, Source::Lineage(Store::at(root)));
+        }
+        for FromFiles { name, certificate, key, .. } in &configured.files {
+            let (certificate, key) = (certificate.clone(), key.clone());
+            shelf.add(name.clone(), Vec::new(), Source::Files { certificate, key });
+        }
+        shelf.put_first(configured.default.as_deref());
+        let attendant = Attendant::new(intercept(&configured));
+        Self {
+            shelf: Arc::new(Mutex::new(shelf)),
+            configured: Arc::new(configured),
+            presented: Arc::default(),
+            attendant: Arc::new(attendant),
+            rounds: None,
+        }
+    }
+
+    /// Shows it, and lets these authenticators prove names in handshakes. What `before` shows goes on being shown behind it.
+    pub(crate) fn show(&self, authenticators: &[Arc<dyn Authenticator>], before: Option<&Self>, lasting: &Lasting) {
+        lasting.certificates.prove_by(proofs(authenticators));
+        let before = before.map(|before| before.shelf.lock().unwrap_or_else(PoisonError::into_inner));
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner).show(before.as_deref());
+    }
+
+    /// Begins to look after it, in the background.
+    pub(crate) fn start(&mut self, lasting: &Lasting, runtime: &Handle) {
+        let stopping = watch::Sender::new(false);
+        let rounds = Rounds::new(self, Arc::clone(&lasting.bulletin), stopping.subscribe());
+        self.rounds = Some((runtime.spawn(rounds.run()), stopping));
+    }
+
+    /// Ends it. An order that is under way may end within this time; then it is given up, and what was presented or opened for
+    /// it is taken back.
+    pub(crate) fn stop(&mut self, patience: Duration, runtime: &Handle) {
+        let Some((mut rounds, stopping)) = self.rounds.take() else { return };
+        stopping.send_replace(true);
+        runtime.block_on(async {
+            if tokio::time::timeout(patience, &mut rounds).await.is_ok() {
+                return;
+            }
+            rounds.abort();
+            let undone = tokio::time::timeout(UNDOING, async {
+                let _ = rounds.await;
+                self.presented.cleanup().await;
+                self.attendant.leave().await;
+            });
+            if undone.await.is_err() {
+                tracing::error!(target: "lockgate::certificates", "what was prepared for an order could not be undone in time");
+            }
+        });
+    }
+}
+
+/// How to step in front of the application for those that need it.
+fn intercept(configured: &Certificates) -> Option<Intercept> {
+    let plan = configured.interception.as_ref()?;
+    let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
+    for managed in configured.managed.iter().filter(|managed| managed.intercept) {
+        for domain in &managed.request.domains {
+            let authenticator = managed.authenticators.of(domain);
+            if !authenticators.iter().any(|known| Arc::ptr_eq(known, authenticator)) {
+                authenticators.push(Arc::clone(authenticator));
+            }
+        }
+    }
+    Some(Intercept {
+        port: plan.port,
+        method: plan.method,
+        upstream: plan.upstream.clone(),
+        drain: plan.drain,
+        authenticators,
+    })
+}
+
+/// Asks one authenticator after the other.
+fn proofs(authenticators: &[Arc<dyn Authenticator>]) -> Proofs {
+    let authenticators = authenticators.to_vec();
+    Proofs::new(move |name| {
+        let proof = authenticators.iter().find_map(|authenticator| authenticator.certificate(name))?;
+        match ServerCertificate::proof(&proof.certificate, &proof.private_key) {
+            Ok(certificate) => Some(certificate),
+            Err(error) => {
+                tracing::error!(target: "lockgate::certificates", name, error = &error as &dyn std::error::Error, "a proof cannot be shown");
+                None
+            }
+        }
+    })
+}
+
+/// How long an order may go on when another configuration is taken.
+pub(crate) const AT_RELOAD: Duration = Duration::from_secs(30);
+/// The same when the process ends.
+pub(crate) const AT_THE_END: Duration = Duration::from_secs(3);
+/// How long taking back what was presented may take, and letting visitors finish who came through a gate.
+const UNDOING: Duration = Duration::from_secs(70);

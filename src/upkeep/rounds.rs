@@ -1,0 +1,235 @@
+//! One certificate after the other, again and again.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use certificates::{Blame, ChallengeFailure, Client, Fetcher, Presented, Store, Visit};
+
+use tokio::sync::watch;
+
+use super::{
+    Bulletin, Upkeep,
+    attendant::{Attendant, Watching},
+    fetch::ByName,
+    notify::{self, Event},
+    shelf::Shelf,
+};
+use crate::{
+    cli::report,
+    config::{Certificates, Managed},
+};
+
+/// Goes round all certificates of one configuration.
+pub(super) struct Rounds {
+    configured: Arc<Certificates>,
+    shelf: Arc<Mutex<Shelf>>,
+    presented: Arc<Presented>,
+    attendant: Arc<Attendant>,
+    bulletin: Arc<Bulletin>,
+    /// When each managed certificate is to be looked at.
+    due: Vec<SystemTime>,
+    /// Opened when it is first needed: whoever only shows files needs none.
+    storage: Option<(Store, Client)>,
+    /// Why there is none, as it was told last.
+    complaint: String,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Rounds {
+    pub(super) fn new(upkeep: &Upkeep, bulletin: Arc<Bulletin>, stopping: watch::Receiver<bool>) -> Self {
+        Self {
+            configured: Arc::clone(&upkeep.configured),
+            shelf: Arc::clone(&upkeep.shelf),
+            presented: Arc::clone(&upkeep.presented),
+            attendant: Arc::clone(&upkeep.attendant),
+            bulletin,
+            due: vec![SystemTime::UNIX_EPOCH; upkeep.configured.managed.len()],
+            storage: None,
+            complaint: String::new(),
+            stopping,
+        }
+    }
+
+    /// Goes on until it is told to stop.
+    pub(super) async fn run(mut self) {
+        loop {
+            for index in 0..self.due.len() {
+                // The wall clock, each time: it may have been set, and this machine may have been asleep.
+                let now = SystemTime::now();
+                if *self.stopping.borrow() {
+                    return;
+                }
+                let at_most = now + LONGEST_REST;
+                if self.due[index] <= now || at_most < self.due[index] {
+                    self.due[index] = self.look_after(index).await;
+                }
+            }
+            self.refresh().await;
+            // Whoever could tell is gone, or has told.
+            if tokio::time::timeout(PAUSE, self.stopping.wait_for(|stopping| *stopping)).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Looks after one certificate for as long as there is something to do. Returns when to look again.
+    async fn look_after(&mut self, index: usize) -> SystemTime {
+        let configured = Arc::clone(&self.configured);
+        let managed = &configured.managed[index];
+        let Some((store, client)) = self.storage().await else { return SystemTime::now() + WITHOUT_STORAGE };
+        let doorway = self.attendant.doorway().filter(|_| managed.intercept);
+        let observer = Watching { certificate: managed.name(), doorway };
+        // Before the gate is open nothing of ours would be found.
+        let fetcher: Option<&dyn Fetcher> = (configured.self_check && doorway.is_none()).then_some(&ByName);
+        let upkeep = certificates::Upkeep {
+            client: &client,
+            store: &store,
+            authenticators: &managed.authenticators,
+            presented: &self.presented,
+            observer: &observer,
+            fetcher,
+            clock: &SystemTime::now,
+        };
+        loop {
+            let started = std::time::Instant::now();
+            let lost = async {
+                match doorway {
+                    Some(doorway) => doorway.lost().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let visit = tokio::select! {
+                visit = upkeep.look_after(&managed.request) => visit,
+                () = lost => {
+                    tracing::error!(target: "lockgate::interception", certificate = managed.name(), "the gate closed by itself: the process that held it ended");
+                    self.presented.cleanup().await;
+                    self.attendant.leave().await;
+                    // The attempt that began is on record, and found there as a failure.
+                    return SystemTime::now();
+                }
+            };
+            self.refresh().await;
+            self.tell(managed, &visit, started.elapsed());
+            match visit {
+                Visit::Rest { until } | Visit::Failed { until, .. } => return until,
+                Visit::Issued { .. } | Visit::Incomplete { .. } if *self.stopping.borrow() => return SystemTime::now(),
+                Visit::Issued { .. } | Visit::Incomplete { .. } => {}
+            }
+        }
+    }
+
+    /// Storage and client; `None` when they cannot be had, which is told.
+    async fn storage(&mut self) -> Option<(Store, Client)> {
+        if self.storage.is_none() {
+            let (root, ca) = (self.configured.storage.clone()?, self.configured.ca.clone());
+            let opened = tokio::task::spawn_blocking(move || open(root, ca)).await;
+            match opened.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok(opened) => self.storage = Some(opened),
+                Err(error) => {
+                    if self.complaint != error {
+                        tracing::error!(target: "lockgate::certificates", error, "certificates are not looked after; tried again every minute");
+                        self.complaint = error;
+                    }
+                    for managed in &self.configured.managed {
+                        self.bulletin.tried(managed.name(), word(Blame::Storage), SystemTime::now());
+                    }
+                }
+            }
+        }
+        self.storage.clone()
+    }
+
+    /// Shows what has changed on disk.
+    async fn refresh(&self) {
+        let shelf = Arc::clone(&self.shelf);
+        let read = move || shelf.lock().unwrap_or_else(PoisonError::into_inner).refresh();
+        // It fails only with the whole process.
+        let _ = tokio::task::spawn_blocking(read).await;
+    }
+
+    /// One line in the log for each attempt, one count, and a word to the operator's program.
+    fn tell(&self, managed: &Managed, visit: &Visit, took: Duration) {
+        let names = |names: &certificates::Names| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut event = Event { certificate: managed.name().to_owned(), ..Event::default() };
+        let certificate = managed.name();
+        let took = took.as_millis();
+        match visit {
+            Visit::Rest { .. } => return,
+            Visit::Issued { saved, refused, reason } => {
+                event.what = if refused.is_empty() { "issued" } else { "skipped" };
+                event.class = "issued";
+                event.names = names(&saved.lineage.names);
+                event.lineage = saved.live.display().to_string();
+                event.miss(refused);
+                tracing::info!(
+                    target: "lockgate::certificates", certificate, result = event.what, ?reason, version = saved.lineage.version,
+                    names = event.names.join(" "), refused = event.refused.join(" "), milliseconds = took,
+                    "there is a new certificate"
+                );
+            }
+            Visit::Incomplete { lineage, refused } => {
+                event.what = "skipped";
+                event.class = "incomplete";
+                event.names = names(&lineage.names);
+                event.miss(refused);
+                tracing::warn!(
+                    target: "lockgate::certificates", certificate, result = event.what, names = event.names.join(" "),
+                    refused = event.refused.join(" "), why = event.message, milliseconds = took,
+                    "some names are still not to be had"
+                );
+            }
+            Visit::Failed { error, reason, until } => {
+                event.what = "failed";
+                event.class = word(error.blame());
+                event.names = managed.request.domains.iter().map(ToString::to_string).collect();
+                event.refused = error.failures().iter().map(|failure| failure.domain.clone()).collect();
+                event.message = error.sentence();
+                let rest = until.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+                tracing::error!(
+                    target: "lockgate::certificates", certificate, result = event.what, ?reason, class = event.class,
+                    error = event.message, link = error.link(), again_in_seconds = rest, milliseconds = took,
+                    "there is no new certificate; the last good one is shown"
+                );
+            }
+        }
+        self.bulletin.tried(certificate, event.class, SystemTime::now());
+        if let Some(command) = &self.configured.notify {
+            notify::tell(command, event);
+        }
+    }
+}
+
+impl Event {
+    fn miss(&mut self, refused: &[ChallengeFailure]) {
+        self.refused = refused.iter().map(|failure| failure.domain.clone()).collect();
+        let told: Vec<_> = refused.iter().map(|failure| format!("{}: {}", failure.domain, failure.detail)).collect();
+        self.message = told.join("; ");
+    }
+}
+
+fn open(root: PathBuf, ca: Option<PathBuf>) -> Result<(Store, Client), String> {
+    let store = Store::open(&root).map_err(|error| report::sentence(&error))?;
+    let client = Client::new(ca.as_deref()).map_err(|error| report::sentence(&error))?;
+    Ok((store, client))
+}
+
+/// Whose fault a failure is, in a word.
+fn word(blame: Blame) -> &'static str {
+    match blame {
+        Blame::Configuration => "configuration",
+        Blame::Storage => "storage",
+        Blame::Network => "network",
+        Blame::Authority => "authority",
+        Blame::Domain => "domain",
+    }
+}
+
+/// Between two looks at the clock and at the files.
+const PAUSE: Duration = Duration::from_secs(2);
+/// No rest is longer; one that seems to be began before the clock was set back.
+const LONGEST_REST: Duration = Duration::from_secs(3700);
+/// Until a storage is tried again that cannot be used.
+const WITHOUT_STORAGE: Duration = Duration::from_secs(60);
