@@ -19,7 +19,7 @@ use std::{
 
 use authenticator_api::Authenticator;
 use certificates::{Presented, Store};
-use proxy_core::{Proofs, ServerCertificate};
+use proxy_core::{Engine, Proofs, ServerCertificate};
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 pub(crate) use self::bulletin::Bulletin;
@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     config::{Certificates, FromFiles},
-    intercept::Intercept,
+    intercept::{Front, Intercept},
     lasting::Lasting,
 };
 
@@ -39,7 +39,8 @@ pub(crate) struct Upkeep {
     shelf: Arc<Mutex<Shelf>>,
     configured: Arc<Certificates>,
     presented: Arc<Presented>,
-    attendant: Arc<Attendant>,
+    /// Once there is an engine.
+    attendant: Option<Arc<Attendant>>,
     rounds: Option<(JoinHandle<()>, watch::Sender<bool>)>,
 }
 
@@ -57,12 +58,11 @@ impl Upkeep {
             shelf.add(name.clone(), Vec::new(), Source::Files { certificate, key });
         }
         shelf.put_first(configured.default.as_deref());
-        let attendant = Attendant::new(intercept(&configured));
         Self {
             shelf: Arc::new(Mutex::new(shelf)),
             configured: Arc::new(configured),
             presented: Arc::default(),
-            attendant: Arc::new(attendant),
+            attendant: None,
             rounds: None,
         }
     }
@@ -75,9 +75,11 @@ impl Upkeep {
     }
 
     /// Begins to look after it, in the background.
-    pub(crate) fn start(&mut self, lasting: &Lasting, runtime: &Handle) {
+    pub(crate) fn start(&mut self, engine: &Engine, lasting: &Lasting, runtime: &Handle) {
         let stopping = watch::Sender::new(false);
-        let rounds = Rounds::new(self, Arc::clone(&lasting.bulletin), stopping.subscribe());
+        let attendant = Arc::new(Attendant::new(intercept(&self.configured, engine)));
+        let rounds = Rounds::new(self, &attendant, Arc::clone(&lasting.bulletin), stopping.subscribe());
+        self.attendant = Some(attendant);
         self.rounds = Some((runtime.spawn(rounds.run()), stopping));
     }
 
@@ -94,7 +96,9 @@ impl Upkeep {
             let undone = tokio::time::timeout(UNDOING, async {
                 let _ = rounds.await;
                 self.presented.cleanup().await;
-                self.attendant.leave().await;
+                if let Some(attendant) = &self.attendant {
+                    attendant.leave().await;
+                }
             });
             if undone.await.is_err() {
                 tracing::error!(target: "lockgate::certificates", "what was prepared for an order could not be undone in time");
@@ -104,7 +108,7 @@ impl Upkeep {
 }
 
 /// How to step in front of the application for those that need it.
-fn intercept(configured: &Certificates) -> Option<Intercept> {
+fn intercept(configured: &Certificates, engine: &Engine) -> Option<Intercept> {
     let plan = configured.interception.as_ref()?;
     let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
     for managed in configured.managed.iter().filter(|managed| managed.intercept) {
@@ -118,7 +122,10 @@ fn intercept(configured: &Certificates) -> Option<Intercept> {
     Some(Intercept {
         port: plan.port,
         method: plan.method,
-        upstream: plan.upstream.clone(),
+        front: match &plan.listener {
+            Some(listener) => Front::Listener(engine.entrance(listener)),
+            None => Front::Own { upstream: plan.upstream.clone() },
+        },
         drain: plan.drain,
         authenticators,
     })

@@ -215,7 +215,8 @@ fn admit(
         // Otherwise a large buffer hides for minutes whether a client reads; a smaller one would slow down those that do.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
     }
-    let open = Open { shard: Arc::clone(shard), _seat: seat };
+    slot.opens();
+    let open = Open { shard: Arc::clone(shard), slot: Arc::clone(slot), _seat: seat };
     let (shard, proxy, port) = (Arc::clone(shard), Arc::clone(proxy), slot.address.port());
     let edge = Edge::new(shard, proxy, listener, Arc::new(connection), port, guest);
     tokio::spawn(async move {
@@ -246,11 +247,13 @@ fn connection(listener: &Listener, stream: &ClientSocket, client: Client) -> Opt
 /// Counts a connection as open until it is dropped.
 struct Open {
     shard: Arc<Shard>,
+    slot: Arc<Slot>,
     _seat: Option<Seat>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.slot.closes();
         self.shard.metrics.count(Metric::Closed);
         self.shard.idle.notify_one();
     }

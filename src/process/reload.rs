@@ -109,7 +109,7 @@ impl Running {
         // An order that is under way ends before its authenticators do.
         upkeep.stop(AT_RELOAD, &self.runtime);
         next.show(&authenticators, None, &self.lasting);
-        next.start(&self.lasting, &self.runtime);
+        next.start(&self.engine, &self.lasting, &self.runtime);
         *upkeep = next;
         drop(upkeep);
         let gone = current.iter().filter(|one| !has(&authenticators, one)).cloned().collect();

@@ -39,12 +39,17 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    pub(super) fn new(upkeep: &Upkeep, bulletin: Arc<Bulletin>, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        upkeep: &Upkeep,
+        attendant: &Arc<Attendant>,
+        bulletin: Arc<Bulletin>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             configured: Arc::clone(&upkeep.configured),
             shelf: Arc::clone(&upkeep.shelf),
             presented: Arc::clone(&upkeep.presented),
-            attendant: Arc::clone(&upkeep.attendant),
+            attendant: Arc::clone(attendant),
             bulletin,
             due: vec![SystemTime::UNIX_EPOCH; upkeep.configured.managed.len()],
             storage: None,
