@@ -83,17 +83,17 @@ impl Upkeep {
         self.rounds = Some((runtime.spawn(rounds.run()), stopping));
     }
 
-    /// Ends it. An order that is under way may end within this time; then it is given up, and what was presented or opened for
-    /// it is taken back.
-    pub(crate) fn stop(&mut self, patience: Duration, runtime: &Handle) {
+    /// Ends it. An order that is under way may end within the time that `patience` has for it; then it is given up, and what was
+    /// presented or opened for it is taken back.
+    pub(crate) fn stop(&mut self, patience: Patience, runtime: &Handle) {
         let Some((mut rounds, stopping)) = self.rounds.take() else { return };
         stopping.send_replace(true);
         runtime.block_on(async {
-            if tokio::time::timeout(patience, &mut rounds).await.is_ok() {
+            if tokio::time::timeout(patience.order, &mut rounds).await.is_ok() {
                 return;
             }
             rounds.abort();
-            let undone = tokio::time::timeout(UNDOING, async {
+            let undone = tokio::time::timeout(patience.undoing, async {
                 let _ = rounds.await;
                 self.presented.cleanup().await;
                 if let Some(attendant) = &self.attendant {
@@ -146,9 +146,20 @@ fn proofs(authenticators: &[Arc<dyn Authenticator>]) -> Proofs {
     })
 }
 
-/// How long an order may go on when another configuration is taken.
-pub(crate) const AT_RELOAD: Duration = Duration::from_secs(30);
-/// The same when the process ends.
-pub(crate) const AT_THE_END: Duration = Duration::from_secs(3);
-/// How long taking back what was presented may take, and letting visitors finish who came through a gate.
-const UNDOING: Duration = Duration::from_secs(70);
+/// How long an end may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For an order that is under way.
+    order: Duration,
+    /// For taking back what was presented, and for visitors who came through a gate to finish.
+    undoing: Duration,
+}
+
+impl Patience {
+    /// When another configuration is taken.
+    pub(crate) const RELOAD: Self = Self { order: Duration::from_secs(30), undoing: Duration::from_secs(70) };
+    /// When the process ends and lets requests finish.
+    pub(crate) const DRAIN: Self = Self { order: Duration::from_secs(3), undoing: Duration::from_secs(70) };
+    /// When it ends.
+    pub(crate) const STOP: Self = Self { order: Duration::ZERO, undoing: Duration::from_secs(2) };
+}

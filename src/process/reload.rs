@@ -16,7 +16,7 @@ use crate::{
     cli::report,
     config::{LoadError, Loaded, Process, Program},
     tinyproxy,
-    upkeep::{AT_RELOAD, Upkeep},
+    upkeep::{Patience, Upkeep},
 };
 
 /// What stays as it was at the start, whatever the file says by now.
@@ -107,7 +107,7 @@ impl Running {
             return Err(error);
         }
         // An order that is under way ends before its authenticators do.
-        upkeep.stop(AT_RELOAD, &self.runtime);
+        upkeep.stop(Patience::RELOAD, &self.runtime);
         next.show(&authenticators, None, &self.lasting);
         next.start(&self.engine, &self.lasting, &self.runtime);
         *upkeep = next;

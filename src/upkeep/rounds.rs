@@ -84,7 +84,10 @@ impl Rounds {
     async fn look_after(&mut self, index: usize) -> SystemTime {
         let configured = Arc::clone(&self.configured);
         let managed = &configured.managed[index];
-        let Some((store, client)) = self.storage().await else { return SystemTime::now() + WITHOUT_STORAGE };
+        let Some((store, client)) = self.storage().await else {
+            self.bulletin.tried(managed.name(), word(Blame::Storage), SystemTime::now());
+            return SystemTime::now() + WITHOUT_STORAGE;
+        };
         let doorway = self.attendant.doorway().filter(|_| managed.intercept);
         let observer = Watching { certificate: managed.name(), doorway };
         // Before the gate is open nothing of ours would be found.
@@ -116,7 +119,9 @@ impl Rounds {
                     return SystemTime::now();
                 }
             };
-            self.refresh().await;
+            if !matches!(visit, Visit::Rest { .. }) {
+                self.refresh().await;
+            }
             self.tell(managed, &visit, started.elapsed());
             match visit {
                 Visit::Rest { until } | Visit::Failed { until, .. } => return until,
@@ -137,9 +142,6 @@ impl Rounds {
                     if self.complaint != error {
                         tracing::error!(target: "lockgate::certificates", error, "certificates are not looked after; tried again every minute");
                         self.complaint = error;
-                    }
-                    for managed in &self.configured.managed {
-                        self.bulletin.tried(managed.name(), word(Blame::Storage), SystemTime::now());
                     }
                 }
             }
