@@ -95,7 +95,12 @@ impl Shard {
 
     /// Turns true when the shard drains or stops.
     pub(crate) fn closing(&self) -> watch::Receiver<bool> {
-        self.closing.subscribe()
+        let mut closing = self.closing.subscribe();
+        if *closing.borrow() {
+            // Who comes when it has been said is to hear it, too.
+            closing.mark_changed();
+        }
+        closing
     }
 
     /// Ready when the shard is to drain or stop.

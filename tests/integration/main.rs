@@ -7,6 +7,7 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+mod addresses;
 mod bad_days;
 mod certbot;
 mod clients;
