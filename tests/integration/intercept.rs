@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use crate::support::{self, Stage, obtain};
-use test_support::{CaFront, Lockgate, Network, Nginx, Pebble, Phase, Place, Process, Report, Visitors, poll};
+use test_support::{
+    CaFront, Lockgate, Network, Nginx, Pebble, Phase, Place, Process, Report, Visitors,
+    ca_front::{Endpoint, Fault, Times},
+    poll,
+};
 
 fn whole_run(method: &str, requests: u64) -> Report {
     let network = Network::new(["site", "visitors", "authority"]).unwrap();
@@ -175,4 +179,42 @@ fn visitors_are_led_to_a_listener_of_the_running_proxy_by_a_redirect() {
     let listener = "[[listener]]\nname = \"intercept\"\naddress = [\"0.0.0.0:8081\", \"[::]:8081\"]\n\
                     redirected = true\nkeep_alive = false\n";
     steps_in(listener, "listener = \"intercept\"\n");
+}
+
+/// Whoever kills the process that holds the gate: visitors reach the application again at once, and the proxy rests and goes on.
+#[test]
+fn a_gate_that_is_taken_away_costs_an_attempt_and_nothing_else() {
+    let network = Network::new(["site", "visitors", "authority"]).unwrap();
+    let [site, visitors, authority] = network.hosts();
+    let nginx = Nginx::start_at(&Place::from(site), 80).unwrap();
+    let pebble = Pebble::in_network(authority, site, true).unwrap();
+    let front = CaFront::start(&pebble).unwrap();
+    front.inject(Endpoint::Challenge, Times::Forever, Fault::Hang);
+    let storage = test_support::scratch_dir().unwrap();
+    let config = format!(
+        "[[listener]]\nname = \"other\"\naddress = [\"127.0.0.1:0\"]\n\
+         [[authenticator]]\nname = \"memory\"\nuse = \"standalone\"\n\
+         [acme]\ndirectory = \"{}\"\nca = \"{}\"\nagree_to_terms = true\nstorage = \"{}\"\nauthenticator = \"memory\"\n\
+         [[certificate]]\ndomains = [\"site.example\"]\n[interception]\n\
+         [[route]]\nchain = [{{ use = \"upstream\", servers = [\"127.0.0.1:80\"] }}]\n",
+        front.directory_url(),
+        front.ca_file().display(),
+        storage.path().display(),
+    );
+    let lockgate = Lockgate::run_at(&Place::from(site), support::LOCKGATE, &config).unwrap();
+    let says = |what: &str, within| poll(within, || lockgate.output().contains(what).then_some(()));
+    says(support::Stage::GateOpen.line(), Duration::from_secs(30)).unwrap_or_else(|| panic!("{}", lockgate.output()));
+    let holder =
+        site.command("pkill").args(["-KILL", "--ns", &lockgate.id().to_string(), "--nslist", "net", "nft"]).status();
+    assert!(holder.unwrap().success(), "nobody holds the gate");
+    support::site_answers(visitors, nginx.site(), Duration::from_secs(1));
+    says("the gate closed by itself", Duration::from_secs(10)).unwrap_or_else(|| panic!("{}", lockgate.output()));
+    support::wait_for_no_table(site, Duration::from_secs(5));
+    front.clear_faults();
+    // It rests for a minute; who asks again now, beside it, is served, and it shows what came.
+    let mut again = obtain(&Place::from(site), &pebble, storage.path(), &["site.example"]);
+    let mut again = Process::spawn(again.args(["--intercept", "80"])).unwrap();
+    assert!(again.wait(Duration::from_secs(60)).unwrap().success(), "{}", again.output());
+    says("another certificate is shown", Duration::from_secs(20)).unwrap_or_else(|| panic!("{}", lockgate.output()));
+    assert_eq!(lockgate.output().matches("the gate closed by itself").count(), 1, "{}", lockgate.output());
 }

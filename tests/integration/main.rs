@@ -27,6 +27,7 @@ mod process;
 mod proxy;
 mod reload;
 mod reverse;
+mod self_check;
 mod slow;
 mod support;
 mod tinyproxy_conf;
