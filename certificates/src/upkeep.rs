@@ -126,7 +126,10 @@ impl Upkeep<'_> {
             Known { record, lineage, server }
         })
         .await?;
-        known.record.settle((self.clock)());
+        if known.record.settle((self.clock)()) {
+            // Else every rest would begin anew at every look.
+            self.note(name, &known.record).await;
+        }
         Ok(known)
     }
 

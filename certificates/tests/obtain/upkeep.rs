@@ -47,6 +47,15 @@ impl Keeper {
         self.ahead.fetch_add(seconds, Ordering::Relaxed);
     }
 
+    /// Somebody puts the clock right.
+    fn put_right(&self) {
+        self.ahead.store(0, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + Duration::from_secs(self.ahead.load(Ordering::Relaxed))
+    }
+
     /// As a process that was just started: nothing is known but what is on disk, or could not be written there.
     async fn visit(&self, request: &Request) -> Visit {
         self.visit_with(request, None).await
@@ -217,6 +226,21 @@ async fn a_record_that_cannot_be_written_is_kept_in_memory() {
     rest(keeper.visit(&request).await);
     assert_eq!(front.journal().count(Endpoint::RenewalInfo), 2);
     assert!(records.join("a.example.json").exists(), "as soon as it can be written");
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_has_recorded_is_no_reason_to_wait() {
+    let keeper = Keeper::new("");
+    let (front, request) = (keeper.stage.front.clone(), keeper.stage.request(&["a.example"]));
+    front.inject(Endpoint::NewOrder, 1, Fault::server_error());
+    keeper.sleep(40 * DAY);
+    let visit = keeper.visit(&request).await;
+    assert!(matches!(visit, Visit::Failed { .. }), "{visit:?}");
+    keeper.put_right();
+    let until = keeper.seconds_until(rest(keeper.visit(&request).await));
+    assert!(until <= 66, "{until} s");
+    keeper.sleep(until + 1);
+    assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
 }
 
 #[tokio::test]
