@@ -5,6 +5,7 @@
 
 mod attendant;
 mod bulletin;
+mod complaint;
 mod fetch;
 mod notify;
 mod placeholder;
@@ -77,7 +78,7 @@ impl Upkeep {
     /// Begins to look after it, in the background.
     pub(crate) fn start(&mut self, lasting: &Lasting, runtime: &Handle) {
         let stopping = watch::Sender::new(false);
-        let rounds = Rounds::new(self, Arc::clone(&lasting.bulletin), stopping.subscribe());
+        let rounds = Rounds::new(self, lasting, stopping.subscribe());
         self.rounds = Some((runtime.spawn(rounds.run()), stopping));
     }
 
