@@ -5,6 +5,7 @@
 
 mod attendant;
 mod bulletin;
+mod complaint;
 mod fetch;
 mod notify;
 mod placeholder;
@@ -78,7 +79,7 @@ impl Upkeep {
     pub(crate) fn start(&mut self, engine: &Engine, lasting: &Lasting, runtime: &Handle) {
         let stopping = watch::Sender::new(false);
         let attendant = Arc::new(Attendant::new(intercept(&self.configured, engine)));
-        let rounds = Rounds::new(self, &attendant, Arc::clone(&lasting.bulletin), stopping.subscribe());
+        let rounds = Rounds::new(self, &attendant, lasting, stopping.subscribe());
         self.attendant = Some(attendant);
         self.rounds = Some((runtime.spawn(rounds.run()), stopping));
     }

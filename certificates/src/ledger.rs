@@ -208,6 +208,9 @@ impl Store {
     /// What is remembered about a certificate; a fresh record where nothing is, or nothing that can be read.
     pub fn record(&self, name: &str) -> Record {
         let path = self.record_file(name);
+        if let Some(record) = self.unsaved_record(&path) {
+            return record;
+        }
         let read = fs::read(&path).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::from));
         match read {
             Ok(record) => {
@@ -234,7 +237,18 @@ impl Store {
         let path = self.record_file(name);
         let text = serde_json::to_vec_pretty(record);
         let text = text.map_err(|error| StoreError { action: "write", path: path.clone(), source: error.into() })?;
-        self.write_own(&path, &text, 0o644)
+        self.write_own(&path, &text, 0o644)?;
+        self.keep_record(&path, None);
+        Ok(())
+    }
+
+    /// Remembers it, at least for as long as this process lives: what cannot be written must not be tried again and again.
+    pub(crate) fn note_record(&self, name: &str, record: &Record) {
+        if let Err(error) = self.save_record(name, record) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(target: "lockgate::certificates", name, error, "the record of a certificate cannot be written, it is kept in memory");
+            self.keep_record(&self.record_file(name), Some(record));
+        }
     }
 
     fn record_file(&self, name: &str) -> PathBuf {

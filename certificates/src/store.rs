@@ -2,6 +2,7 @@
 
 mod durable;
 mod renewal;
+mod unsaved;
 
 use std::{
     fs, io,
@@ -11,6 +12,8 @@ use std::{
 };
 
 pub use renewal::Renewal;
+pub(crate) use unsaved::Certificate;
+pub use unsaved::Unsaved;
 
 use crate::{
     issued::{Issued, Names},
@@ -21,6 +24,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    unsaved: Unsaved,
 }
 
 /// The certificates of one name, and the version in use.
@@ -77,7 +81,7 @@ impl Store {
         // certbot takes the paths in `renewal` as they are, wherever it is started.
         let absolute = std::path::absolute(root);
         let root = &absolute.map_err(|source| StoreError { action: "find", path: root.to_owned(), source })?;
-        let store = Self { root: root.clone() };
+        let store = Self { root: root.clone(), unsaved: Unsaved::default() };
         durable::make_directory(root, 0o755)?;
         for (part, mode) in [("accounts", 0o700), ("archive", 0o700), ("live", 0o700), ("renewal", 0o755)] {
             durable::make_directory(&root.join(part), mode)?;
@@ -93,7 +97,8 @@ impl Store {
 
     /// The same for whoever only reads: nothing is made or tried, and the directory need not exist.
     pub fn at(root: &Path) -> Self {
-        Self { root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()) }
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        Self { root, unsaved: Unsaved::default() }
     }
 
     /// Tries whether a certificate could be saved now.
@@ -235,13 +240,7 @@ impl Store {
         version.into_iter().find_map(|version| self.read(name, version))
     }
 
-    /// Saves a new version, and lets the links lead to it. After a crash in the middle either the old or the new version
-    /// loads, and saving again goes on.
-    ///
-    /// # Errors
-    ///
-    /// The system's, with the path.
-    pub(crate) fn save(&self, name: &str, issued: &Issued, key: &str, renewal: &Renewal) -> Result<Saved, StoreError> {
+    fn write_version(&self, name: &str, issued: &Issued, key: &str, renewal: &Renewal) -> Result<Saved, StoreError> {
         let (archive, live) = (self.root.join("archive").join(name), self.root.join("live").join(name));
         durable::make_directory(&archive, 0o755)?;
         durable::make_directory(&live, 0o755)?;
