@@ -31,7 +31,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-    let program = |name: &str| format!("{target}/release/{name}");
+    // What is no whole path would be looked up in PATH.
+    let target = std::path::absolute(&target).unwrap_or_else(|_| target.into());
+    let program = |name: &str| target.join("release").join(name);
     let error =
         Command::new(program("comparison")).args([program("lockgate"), program("bare-pingora")]).args(arguments).exec();
     eprintln!("xtask: cannot run the comparison: {error}");
