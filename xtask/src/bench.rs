@@ -10,6 +10,7 @@ use crate::install::{self, Need};
 /// The others, and what loads them.
 const PEERS: &[Need] = &[
     ("caddy", "caddy"),
+    ("h2load", "nghttp2-client"),
     ("haproxy", "haproxy"),
     ("nginx", "nginx-light"),
     ("setpriv", "util-linux"),
@@ -18,7 +19,7 @@ const PEERS: &[Need] = &[
     ("wrk", "wrk"),
 ];
 
-/// Builds and runs the comparison; `arguments` (`reverse`, `forward`, `quick`) choose a part of it.
+/// Builds and runs the comparison; `arguments` (`reverse`, `forward`, `tls`, `quick`) choose a part of it.
 pub fn run(arguments: &[String]) -> ExitCode {
     if let Err(message) = install::ensure(PEERS) {
         eprintln!("xtask: {message}");
