@@ -203,7 +203,7 @@ fn a_gate_that_is_taken_away_costs_an_attempt_and_nothing_else() {
     );
     let lockgate = Lockgate::run_at(&Place::from(site), support::LOCKGATE, &config).unwrap();
     let says = |what: &str, within| poll(within, || lockgate.output().contains(what).then_some(()));
-    says(support::Stage::GateOpen.line(), Duration::from_secs(30)).unwrap_or_else(|| panic!("{}", lockgate.output()));
+    says(Stage::GateOpen.line(), Duration::from_secs(30)).unwrap_or_else(|| panic!("{}", lockgate.output()));
     let holder =
         site.command("pkill").args(["-KILL", "--ns", &lockgate.id().to_string(), "--nslist", "net", "nft"]).status();
     assert!(holder.unwrap().success(), "nobody holds the gate");
