@@ -10,7 +10,7 @@ use authenticator_api::{BoxFuture, Challenge, DomainName};
 
 use crate::{
     Authenticators, BoxError, ChallengeFailure, Client, Completeness, Fetcher, Lineage, Lock, LockError, Names,
-    Observer, ObtainError, Obtained, Presented, Progress, Record, Request, Saved, Store, ask, ledger,
+    Observer, ObtainError, Obtained, Presented, Progress, Record, Renewal, Request, Saved, Store, ask, ledger,
     obtain::on_disk,
     schedule::{Plan, Reason},
     self_check,
@@ -102,6 +102,9 @@ impl Upkeep<'_> {
         let mut asked = false;
         loop {
             let mut known = self.known(&name, request).await.map_err(early)?;
+            if !known.is_whole {
+                self.mend(&name, request).await;
+            }
             match known.plan(request, (self.clock)()) {
                 Plan::Wait { until } => return Ok(Visit::Rest { until }),
                 Plan::AskAuthority if asked => return Ok(Visit::Rest { until: (self.clock)() + AFTER_A_FAULT }),
@@ -123,7 +126,8 @@ impl Upkeep<'_> {
             let (mut record, lineage, server) = (store.record(name), store.load(name), store.server(name));
             record.want(&names);
             record.suggestions.concern(lineage.as_ref().and_then(|lineage| lineage.id.as_deref()).unwrap_or_default());
-            Known { record, lineage, server }
+            let is_whole = lineage.as_ref().is_none_or(|lineage| store.is_whole(lineage));
+            Known { record, lineage, server, is_whole }
         })
         .await?;
         if known.record.settle((self.clock)()) {
@@ -169,6 +173,27 @@ impl Upkeep<'_> {
         known.record.succeeded(&saved.lineage.names, &[], now);
         self.note(name, &known.record).await;
         Ok(Some(Visit::Issued { saved, refused: Vec::new(), reason }))
+    }
+
+    /// Finishes what a process began to save that was killed: other programs read keys and certificates through links.
+    async fn mend(&self, name: &str, request: &Request) {
+        let (its_name, usual) = (name.to_owned(), request.renewal.clone());
+        let mended = async {
+            let root = self.store.root().to_owned();
+            let _lock = self.lock(&root).await?;
+            let mend = move |store: &Store| match store.load(&its_name) {
+                Some(lineage) => {
+                    let server = store.server(&its_name).unwrap_or_else(|| usual.server.clone());
+                    store.mend(&lineage, &Renewal { server, ..usual })
+                }
+                None => Ok(()),
+            };
+            Ok::<_, ObtainError>(on_disk(self.store, mend).await??)
+        };
+        if let Err(error) = mended.await {
+            let error = error.sentence();
+            tracing::warn!(target: "lockgate::certificates", name, error, "what a process began to save that was killed cannot be finished");
+        }
     }
 
     async fn renew(&self, name: &str, request: &Request, reason: Reason) -> Result<Visit, ObtainError> {
@@ -294,6 +319,8 @@ struct Known {
     lineage: Option<Lineage>,
     /// Where the certificate is from.
     server: Option<String>,
+    /// Whether other programs find it, too.
+    is_whole: bool,
 }
 
 impl Known {

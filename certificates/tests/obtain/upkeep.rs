@@ -228,6 +228,29 @@ async fn a_record_that_cannot_be_written_is_kept_in_memory() {
     assert!(records.join("a.example.json").exists(), "as soon as it can be written");
 }
 
+/// Other programs take key and certificate from links, two of which must not lead to different versions until the next renewal.
+#[tokio::test]
+async fn links_that_a_killed_process_left_halfway_are_led_to_one_version() {
+    let keeper = Keeper::new("");
+    let request = keeper.stage.request(&["a.example"]);
+    assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
+    rest(keeper.visit(&request).await);
+    let storage = keeper.stage.storage.path();
+    for kind in ["privkey", "cert", "chain", "fullchain"] {
+        let archive = storage.join("archive/a.example");
+        std::fs::copy(archive.join(format!("{kind}1.pem")), archive.join(format!("{kind}2.pem"))).unwrap();
+    }
+    let link = |kind: &str| storage.join(format!("live/a.example/{kind}.pem"));
+    std::fs::remove_file(link("privkey")).unwrap();
+    std::os::unix::fs::symlink("../../archive/a.example/privkey2.pem", link("privkey")).unwrap();
+    rest(keeper.visit(&request).await);
+    for kind in ["privkey", "cert", "chain", "fullchain"] {
+        let target = std::fs::read_link(link(kind)).unwrap();
+        assert_eq!(target.to_str().unwrap(), format!("../../archive/a.example/{kind}2.pem"));
+    }
+    assert_eq!(keeper.stage.orders(), 1);
+}
+
 #[tokio::test]
 async fn what_a_clock_that_was_ahead_has_recorded_is_no_reason_to_wait() {
     let keeper = Keeper::new("");
