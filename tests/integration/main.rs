@@ -27,6 +27,7 @@ mod proxy;
 mod reload;
 mod reverse;
 mod slow;
+mod soak;
 mod support;
 mod tinyproxy_conf;
 mod tls;
