@@ -29,6 +29,7 @@ mod reload;
 mod reverse;
 mod self_check;
 mod slow;
+mod soak;
 mod support;
 mod tinyproxy_conf;
 mod tls;
