@@ -30,3 +30,4 @@ mod slow;
 mod support;
 mod tinyproxy_conf;
 mod tls;
+mod upkeep;
