@@ -16,7 +16,7 @@ use crate::{
     cli::report,
     config::{LoadError, Loaded, Process, Program},
     tinyproxy,
-    upkeep::{AT_RELOAD, Upkeep},
+    upkeep::{Patience, Upkeep},
 };
 
 /// What stays as it was at the start, whatever the file says by now.
@@ -104,17 +104,17 @@ impl Running {
         upkeep.show(&current, Some(&next), &self.lasting);
         if begun.is_ok() && !gone.is_empty() {
             // An order that is under way ends before its authenticators do, and before the routes by which they answer.
-            upkeep.stop(AT_RELOAD, &self.runtime);
+            upkeep.stop(Patience::RELOAD, &self.runtime);
         }
         if let Err(error) = begun.and_then(|()| self.engine.reload(config).map_err(ReloadError::from)) {
             upkeep.show(&current, None, &self.lasting);
-            upkeep.start(&self.lasting, &self.runtime);
+            upkeep.start(&self.engine, &self.lasting, &self.runtime);
             self.stop(started);
             return Err(error);
         }
-        upkeep.stop(AT_RELOAD, &self.runtime);
+        upkeep.stop(Patience::RELOAD, &self.runtime);
         next.show(&authenticators, None, &self.lasting);
-        next.start(&self.lasting, &self.runtime);
+        next.start(&self.engine, &self.lasting, &self.runtime);
         *upkeep = next;
         drop(upkeep);
         *current = authenticators;

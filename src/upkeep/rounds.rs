@@ -40,12 +40,17 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    pub(super) fn new(upkeep: &Upkeep, lasting: &Lasting, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        upkeep: &Upkeep,
+        attendant: &Arc<Attendant>,
+        lasting: &Lasting,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             configured: Arc::clone(&upkeep.configured),
             shelf: Arc::clone(&upkeep.shelf),
             presented: Arc::clone(&upkeep.presented),
-            attendant: Arc::clone(&upkeep.attendant),
+            attendant: Arc::clone(attendant),
             bulletin: Arc::clone(&lasting.bulletin),
             due: vec![SystemTime::UNIX_EPOCH; upkeep.configured.managed.len()],
             storage: None,
@@ -120,7 +125,9 @@ impl Rounds {
                     return SystemTime::now();
                 }
             };
-            self.refresh().await;
+            if !matches!(visit, Visit::Rest { .. }) {
+                self.refresh().await;
+            }
             self.tell(managed, &visit, started.elapsed());
             match visit {
                 Visit::Rest { until } | Visit::Failed { until, .. } => return until,

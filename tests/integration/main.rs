@@ -7,6 +7,7 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+mod addresses;
 mod bad_days;
 mod certbot;
 mod clients;
@@ -26,6 +27,7 @@ mod process;
 mod proxy;
 mod reload;
 mod reverse;
+mod self_check;
 mod slow;
 mod support;
 mod tinyproxy_conf;
