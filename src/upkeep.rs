@@ -75,8 +75,11 @@ impl Upkeep {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner).show(before.as_deref());
     }
 
-    /// Begins to look after it, in the background.
+    /// Begins to look after it, in the background, unless it has begun.
     pub(crate) fn start(&mut self, engine: &Engine, lasting: &Lasting, runtime: &Handle) {
+        if self.rounds.is_some() {
+            return;
+        }
         let stopping = watch::Sender::new(false);
         let attendant = Arc::new(Attendant::new(intercept(&self.configured, engine)));
         let rounds = Rounds::new(self, &attendant, lasting, stopping.subscribe());

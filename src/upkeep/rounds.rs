@@ -211,10 +211,11 @@ impl Rounds {
                     return self.count(certificate, event.class);
                 }
                 let rest = until.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+                let link = error.link().or_else(|| error.failures().iter().find_map(ChallengeFailure::link));
                 let shown = if *reason == Reason::Missing { "a placeholder" } else { "the last good one" };
                 tracing::error!(
                     target: "lockgate::certificates", certificate, result = event.what, ?reason, class = event.class,
-                    error = event.message, link = error.link(), again_in_seconds = rest, milliseconds = took,
+                    error = event.message, link, again_in_seconds = rest, milliseconds = took,
                     "there is no new certificate; {shown} is shown"
                 );
                 return self.announce(event);

@@ -33,3 +33,4 @@ mod soak;
 mod support;
 mod tinyproxy_conf;
 mod tls;
+mod upkeep;
