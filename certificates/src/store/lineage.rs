@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
-use crate::{issued::Names, schedule::Life};
+use crate::{
+    issued::{Issued, Names},
+    schedule::Life,
+};
 
 /// The certificates of one name, and the version in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,11 @@ pub struct Lineage {
 }
 
 impl Lineage {
+    pub(super) fn of(name: &str, version: u32, issued: Issued) -> Self {
+        let Issued { names, others, not_before, not_after, id, .. } = issued;
+        Self { name: name.to_owned(), version, names, others, not_before, not_after, id }
+    }
+
     /// Whether it is for these names and nothing else: a wildcard certificate must not give way to one without.
     pub fn is_for(&self, names: &Names) -> bool {
         self.names == *names && self.others.is_empty()
