@@ -3,6 +3,7 @@
 mod ends;
 mod floods;
 mod frames;
+mod origin;
 mod places;
 mod stalls;
 
