@@ -175,6 +175,19 @@ impl Flight {
         }
     }
 
+    /// Notes that its answer went out with so many bytes of body; `None` when the client did not take it.
+    pub(crate) fn answered(&mut self, sent: Option<u64>) {
+        match sent {
+            Some(sent) => {
+                self.progress.sent = sent;
+                if self.progress.ending == Ending::Proxy {
+                    self.progress.ending = Ending::Complete;
+                }
+            }
+            None => self.progress.ending = Ending::Client,
+        }
+    }
+
     /// Something has passed.
     pub(crate) fn beat(&self) {
         self.pulse.iter().for_each(|pulse| pulse.beat());

@@ -6,6 +6,7 @@ mod clients;
 mod http2;
 mod names;
 mod sessions;
+mod tunnels;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 

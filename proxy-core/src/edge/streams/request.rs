@@ -13,6 +13,7 @@ use plugin_api::{Ending, Form, Scheme};
 use super::{Edge, Streams};
 use crate::{
     answer::Answer,
+    connect,
     flight::{Flight, Line, Origin, Pulse},
     generation::Generation,
     head::{MOST_HEADERS, Refusal, TARGET_TOO_LONG, TOO_MANY_HEADERS, bad, has_port, host_of},
@@ -54,7 +55,7 @@ impl Edge {
             method: &head.method,
             client: self.connection.client,
         };
-        let Some(chain) = route::find(&generation.routes, &facts).filter(|_| head.method != Method::CONNECT) else {
+        let Some(chain) = route::find(&generation.routes, &facts) else {
             let line = line(&generation, head, form, host);
             return self.stream_unrouted(&generation, session, line, started).await;
         };
@@ -70,6 +71,9 @@ impl Edge {
         if is_given_up {
             flight.progress.ending = Ending::Client;
             return;
+        }
+        if head.method == Method::CONNECT {
+            return Box::pin(connect::serve_stream(session, flight)).await;
         }
         let pulse = (!session.is_body_done()).then(|| Arc::new(Pulse::new()));
         flight.pulse.clone_from(&pulse);
