@@ -39,8 +39,6 @@ struct State {
     waiting: VecDeque<(Option<Arc<Guest>>, oneshot::Sender<Place>)>,
     guests: HashMap<u64, Arc<Guest>>,
     next: u64,
-    /// Places of guests who were sent away and have not left yet.
-    leaving: usize,
     swept: Option<Instant>,
     /// Whether it has been said that requests wait.
     told: bool,
@@ -67,7 +65,6 @@ impl Admission {
             waiting: VecDeque::new(),
             guests: HashMap::new(),
             next: 0,
-            leaving: 0,
             swept: None,
             told: false,
         };
@@ -197,19 +194,19 @@ impl State {
     /// Sends as many away as wait for a place, if so many keep us waiting for too long; the longest first.
     fn sweep(&mut self, now: Instant) {
         self.swept = Some(now);
-        let wanted = self.waiting.len().saturating_sub(self.leaving);
+        let leaving = self.guests.values().map(|guest| guest.leaving()).sum();
+        let wanted = self.waiting.len().saturating_sub(leaving);
         let Some(limit) = self.limit.filter(|_| wanted > 0) else { return };
         let mut late: Vec<_> =
             self.guests.values().filter_map(|guest| guest.overdue(now).map(|by| (by, guest))).collect();
         // One client may have lost its network for a moment. Half of all have not.
-        let is_attack = late.len() * 2 > limit;
+        let is_attack = late.iter().map(|(_, guest)| guest.served()).sum::<usize>() * 2 > limit;
         late.retain(|(by, _)| is_attack || *by > PATIENCE);
         late.sort_by_key(|(by, _)| std::cmp::Reverse(*by));
         late.truncate(wanted);
         for (_, guest) in &late {
             guest.send_away();
         }
-        self.leaving += late.len();
         if !late.is_empty() {
             tracing::info!(target: "lockgate::listener", number = late.len(), "clients that kept us waiting made room for others");
         }
@@ -246,7 +243,7 @@ impl Drop for Place {
         let mut state = admission.state();
         state.served -= 1;
         if let Some(guest) = guest {
-            state.leaving -= usize::from(guest.leaves());
+            guest.leaves();
             if let Entry::Occupied(mut origin) = state.origins.entry(guest.origin()) {
                 *origin.get_mut() -= 1;
                 if *origin.get() == 0 {

@@ -1,7 +1,10 @@
 //! The bytes of answers that the proxy itself makes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora::{http::ResponseHeader, protocols::http::v2::server::HttpSession};
 use plugin_api::{
     Connection, Content, Page, Rendered, Request, Response, ResponseHead,
     chain::{Broken, Run},
@@ -83,6 +86,29 @@ impl Answer {
             out.extend_from_slice(&self.body);
         }
         out
+    }
+}
+
+impl Answer {
+    /// Writes it to a stream of HTTP/2, each piece within the time. Returns how many bytes of body went out.
+    pub(crate) async fn send(self, session: &mut HttpSession, within: Duration) -> pingora::Result<u64> {
+        session.set_write_timeout(Some(within));
+        let bodiless = matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let silent = bodiless || self.body.is_empty() || session.req_header().method == Method::HEAD;
+        let mut head = ResponseHeader::build(self.status, Some(self.headers.len() + 2))?;
+        for (name, value) in &self.headers {
+            head.append_header(name.clone(), value)?;
+        }
+        if !bodiless {
+            head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()))?;
+        }
+        session.write_response_header(Box::new(head), silent)?;
+        if silent {
+            return Ok(0);
+        }
+        let length = self.body.len() as u64;
+        session.write_body(self.body, true).await?;
+        Ok(length)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A client's connection, in the form in which pingora takes it and gives it back.
 
+mod http2;
+mod ledger;
 mod linger;
 mod origin_date;
 mod watch;
@@ -22,7 +24,7 @@ use pingora::protocols::{
 use plugin_api::Client;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use self::{linger::linger, watch::Clock};
+use self::{ledger::Ledger, linger::linger, watch::Clock};
 pub(crate) use self::{origin_date::OriginDate, watch::Watch};
 use crate::{admission::Guest, client_stream::ClientStream};
 
@@ -49,6 +51,10 @@ pub(crate) struct Conn {
     unread: BytesMut,
     /// HTTP/2 is spoken: silence of the client says nothing about any one request.
     http2: bool,
+    /// What requests over HTTP/2 wait for, where somebody wants to know.
+    ledger: Option<Box<Ledger>>,
+    /// The client takes nothing at all.
+    blocked: bool,
     /// Our side is closed.
     ended: bool,
     /// Who wants to know when we wait for the client, and may end that.
@@ -81,15 +87,11 @@ impl Conn {
             date: OriginDate::new(),
             unread: BytesMut::new(),
             http2: false,
+            ledger: None,
+            blocked: false,
             ended: false,
             guest: None,
         }
-    }
-
-    /// From now on HTTP/2 is spoken; `early` has come already.
-    pub(crate) fn switch_to_http2(&mut self, early: BytesMut) {
-        self.http2 = true;
-        self.unread = early;
     }
 
     /// Tells this one from now on when we wait for the client, and ends the connection when it is sent away.
@@ -153,12 +155,13 @@ impl Conn {
 
     /// Tells the guest what became of an attempt to move bytes to or from the client.
     fn tell<T>(
-        &self,
+        &mut self,
         moved: Poll<io::Result<T>>,
         bytes: impl Fn(&T) -> usize,
         cx: &Context<'_>,
     ) -> Poll<io::Result<T>> {
         let Some(guest) = &self.guest else { return moved };
+        self.blocked = moved.is_pending();
         if self.clock.as_ref().is_some_and(Clock::has_switched) {
             guest.becomes_tunnel();
         }
@@ -170,7 +173,13 @@ impl Conn {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "others need the place more")));
                 }
             }
-            Poll::Ready(Ok(moved)) => guest.moves(bytes(moved)),
+            Poll::Ready(Ok(moved)) => {
+                guest.moves(bytes(moved));
+                if let Some(ledger) = &self.ledger {
+                    // A write is often the last that happens before everybody sleeps.
+                    guest.listens(ledger.waiting(false), cx);
+                }
+            }
             Poll::Ready(Err(_)) => {}
         }
         moved
@@ -194,25 +203,33 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_read_http2(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.unread.is_empty() {
-            let piece = self.unread.len().min(into.remaining());
-            into.put_slice(&self.unread[..piece]);
-            self.unread.advance(piece);
-            return Poll::Ready(Ok(()));
+    fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(clock) = &mut self.clock {
+            clock.wind();
         }
-        let before = into.filled().len();
-        let read = Pin::new(self.socket()).poll_read(cx, into);
-        let Some(guest) = &self.guest else { return read };
-        if read.is_ready() {
-            guest.moves(into.filled().len() - before);
-        } else {
-            guest.listens(cx);
-            if guest.is_sent_away() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "others need the place more")));
+        if self.date.put_right(data, &mut self.written) {
+            return Poll::Ready(Ok(data.len()));
+        }
+        if self.written.len() + data.len() <= GATHER_LIMIT {
+            self.written.extend_from_slice(data);
+            return Poll::Ready(Ok(data.len()));
+        }
+        while !self.written.is_empty() {
+            let pieces = [io::IoSlice::new(&self.written), io::IoSlice::new(data)];
+            let socket = self.socket.as_mut().expect("only drop takes the socket");
+            let sent = Pin::new(socket).poll_write_vectored(cx, &pieces);
+            let sent = ready!(self.tell(sent, |sent| *sent, cx))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_gathered = sent.min(self.written.len());
+            self.written.advance(of_gathered);
+            if sent > of_gathered {
+                return Poll::Ready(Ok(sent - of_gathered));
             }
         }
-        read
+        let sent = Pin::new(self.socket()).poll_write(cx, data);
+        self.tell(sent, |sent| *sent, cx)
     }
 
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -275,34 +292,11 @@ impl AsyncRead for Conn {
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(clock) = &mut self.clock {
-            clock.wind();
+        let written = ready!(self.poll_send(cx, data))?;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.sends(&data[..written]);
         }
-        let this = &mut *self;
-        if this.date.put_right(data, &mut this.written) {
-            return Poll::Ready(Ok(data.len()));
-        }
-        if self.written.len() + data.len() <= GATHER_LIMIT {
-            self.written.extend_from_slice(data);
-            return Poll::Ready(Ok(data.len()));
-        }
-        let this = &mut *self;
-        while !this.written.is_empty() {
-            let pieces = [io::IoSlice::new(&this.written), io::IoSlice::new(data)];
-            let socket = this.socket.as_mut().expect("only drop takes the socket");
-            let sent = Pin::new(socket).poll_write_vectored(cx, &pieces);
-            let sent = ready!(this.tell(sent, |sent| *sent, cx))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            let of_gathered = sent.min(this.written.len());
-            this.written.advance(of_gathered);
-            if sent > of_gathered {
-                return Poll::Ready(Ok(sent - of_gathered));
-            }
-        }
-        let sent = Pin::new(this.socket()).poll_write(cx, data);
-        this.tell(sent, |sent| *sent, cx)
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,7 @@
 //! `CONNECT`: the request goes through the chain like any other, and becomes a tunnel.
 
 mod passed_on;
+mod stream;
 
 use std::{os::fd::AsRawFd as _, time::Duration};
 
@@ -13,6 +14,7 @@ use plugin_api::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use self::passed_on::PassedOn;
+pub(crate) use self::stream::serve as serve_stream;
 use crate::{
     answer::Answer,
     client_stream::ClientStream,
@@ -34,17 +36,46 @@ pub(crate) async fn serve(
     after: BytesMut,
 ) -> Option<Tunnel> {
     let parts = Parts::of(head);
+    match decide(&mut flight, &parts).await {
+        Outcome::Open(target, dialled) => return open(*conn, flight, &target, *dialled, after).await,
+        Outcome::Declined { stream, reply } => relay(*conn, flight, *stream, reply).await,
+        Outcome::Answer => {
+            if let Some(answer) = settled(&mut flight, &parts).await {
+                let sent = answer.body.len() as u64;
+                let written = conn.send(&answer.to_wire(false, true), flight.origin.generation.timeouts.write).await;
+                flight.answered(written.then_some(sent));
+            }
+            // Whoever did not wait for the answer may have sent more.
+            conn.set_linger(true);
+        }
+    }
+    None
+}
+
+/// What becomes of a request for a tunnel.
+enum Outcome {
+    Open(Target, Box<Dialled>),
+    /// A parent proxy does not open it, and says this.
+    Declined {
+        stream: Box<Stream>,
+        reply: BytesMut,
+    },
+    /// An answer is settled: `flight.reply`.
+    Answer,
+}
+
+/// Lets the chain decide, and connects.
+async fn decide(flight: &mut Flight, parts: &Parts) -> Outcome {
     flight.keep_head(&parts.uri, &parts.headers);
     let decision = flight.run.request(parts.view(&flight.line), &flight.origin.connection).await;
     match decision {
-        Ok(Decision::Tunnel { target, .. }) => match fields(&mut flight, &parts, &target).await {
+        Ok(Decision::Tunnel { target, .. }) => match fields(flight, parts, &target).await {
             Ok(fields) => match dial(&target, fields, &flight.origin).await {
-                Ok(dialled) => return open(*conn, flight, &target, dialled, after).await,
+                Ok(dialled) => return Outcome::Open(target, Box::new(dialled)),
                 Err(DialError::Declined { stream, reply }) => {
-                    relay(*conn, flight, stream, reply).await;
-                    return None;
+                    return Outcome::Declined { stream: Box::new(stream), reply };
                 }
-                Err(DialError::Failed(failure)) => unreachable(&mut flight, &target, failure),
+                Err(DialError::Failed(failure)) => unreachable(flight, &target, failure),
             },
             Err(broken) => flight.broken(&broken),
         },
@@ -62,8 +93,7 @@ pub(crate) async fn serve(
         }
         Err(broken) => flight.broken(&broken),
     }
-    reply(&mut conn, &mut flight, &parts).await;
-    None
+    Outcome::Answer
 }
 
 /// What a parent proxy that speaks HTTP is told beside where to connect: what the client said, as plugins change it for servers.
@@ -78,8 +108,8 @@ async fn fields(flight: &mut Flight, parts: &Parts, target: &Target) -> Result<H
     Ok(head.into_fields())
 }
 
-/// Writes the settled answer, through the response hooks unless one of them is to blame for it.
-async fn reply(conn: &mut Conn, flight: &mut Flight, parts: &Parts) {
+/// The settled answer, after the response hooks unless one of them is to blame for it.
+async fn settled(flight: &mut Flight, parts: &Parts) -> Option<Answer> {
     if let Some(Reply::Hooked(answer) | Reply::Plain(answer)) = &mut flight.reply {
         let broken = answer.render(&mut flight.run, parts.view(&flight.line), &flight.origin.connection).await;
         flight.origin.generation.wording.sign(&mut answer.headers);
@@ -92,18 +122,9 @@ async fn reply(conn: &mut Conn, flight: &mut Flight, parts: &Parts) {
             Err(broken) => flight.broken(&broken),
         }
     }
-    let Some(Reply::Plain(answer) | Reply::Hooked(answer)) = flight.reply.take() else { return };
+    let (Reply::Plain(answer) | Reply::Hooked(answer)) = flight.reply.take()?;
     flight.progress.status = Some(answer.status);
-    if conn.send(&answer.to_wire(false, true), flight.origin.generation.timeouts.write).await {
-        flight.progress.sent = answer.body.len() as u64;
-        if flight.progress.ending == Ending::Proxy {
-            flight.progress.ending = Ending::Complete;
-        }
-    } else {
-        flight.progress.ending = Ending::Client;
-    }
-    // Whoever did not wait for the answer may have sent more.
-    conn.set_linger(true);
+    Some(answer)
 }
 
 fn unreachable(flight: &mut Flight, target: &Target, failure: Failure) {
@@ -121,19 +142,13 @@ async fn open(
     dialled: Dialled,
     after: BytesMut,
 ) -> Option<Tunnel> {
-    let Dialled { mut stream, to, early } = dialled;
-    if flight.origin.generation.log.is_some() {
-        flight.progress.upstream = Some(to.to_string().into());
-    }
-    let descriptor = stream.socket().as_raw_fd();
-    narrative::established(&target.address, target.parent.as_deref(), descriptor);
-    flight.progress.server = Some(descriptor);
+    note(&mut flight, target, &dialled);
+    let Dialled { mut stream, early, .. } = dialled;
     let minor = if flight.line.version == Version::HTTP_10 { 0 } else { 1 };
     let agent = flight.origin.generation.wording.agent();
     let accepted = format!("HTTP/1.{minor} 200 Connection established\r\nProxy-agent: {agent}\r\n\r\n");
     let mut accepted = BytesMut::from(accepted.as_bytes());
     accepted.unsplit(early);
-    flight.progress.status = Some(StatusCode::OK);
     let write = flight.origin.generation.timeouts.write;
     if !conn.send(&accepted, write).await {
         flight.progress.ending = Ending::Client;
@@ -144,6 +159,17 @@ async fn open(
         return None;
     }
     Some(Tunnel { client: conn.into_socket(), server: stream, flight, silence: target.idle_timeout })
+}
+
+/// Notes that the tunnel is open.
+fn note(flight: &mut Flight, target: &Target, dialled: &Dialled) {
+    if flight.origin.generation.log.is_some() {
+        flight.progress.upstream = Some(dialled.to.to_string().into());
+    }
+    let descriptor = dialled.stream.socket().as_raw_fd();
+    narrative::established(&target.address, target.parent.as_deref(), descriptor);
+    flight.progress.server = Some(descriptor);
+    flight.progress.status = Some(StatusCode::OK);
 }
 
 /// An open tunnel: no more than what the hours that it may last need.
@@ -163,11 +189,15 @@ impl Tunnel {
             (ClientStream::Plain(client), Stream::Tcp(server)) => tunnel::carry(&*client, &server, silence, sent).await,
             (client, mut server) => tunnel::carry_through_memory(client, &mut server, silence, sent).await,
         };
-        flight.progress.ending = match closed {
-            Closed::Complete | Closed::Silent => Ending::Complete,
-            Closed::Client => Ending::Client,
-            Closed::Server => Ending::Upstream,
-        };
+        flight.progress.ending = ending(closed);
+    }
+}
+
+fn ending(closed: Closed) -> Ending {
+    match closed {
+        Closed::Complete | Closed::Silent => Ending::Complete,
+        Closed::Client => Ending::Client,
+        Closed::Server => Ending::Upstream,
     }
 }
 

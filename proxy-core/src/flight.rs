@@ -1,13 +1,19 @@
 //! One request in flight: everything that is known about it from its head to its log record.
 
+mod pulse;
+
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use plugin_api::{Chain, Connection, Ending, Form, Outcome, Request, chain::Run};
 
+pub(crate) use self::pulse::Pulse;
 use crate::{
     access_log::Record,
     answer::Answer,
@@ -34,6 +40,10 @@ pub(crate) struct Flight {
     pub(crate) watch: Option<Arc<Watch>>,
     /// Where the date of its answer goes.
     pub(crate) date: Option<Arc<OriginDate>>,
+    /// Set for requests with a body that came over HTTP/2.
+    pub(crate) pulse: Option<Arc<Pulse>>,
+    /// Counts the requests that the client of an HTTP/2 connection has given up.
+    pub(crate) given_up: Option<Arc<AtomicUsize>>,
     ended: bool,
 }
 
@@ -116,6 +126,8 @@ impl Flight {
             reuse: Reuse::Allowed,
             watch: None,
             date: None,
+            pulse: None,
+            given_up: None,
             ended: false,
         }
     }
@@ -163,12 +175,36 @@ impl Flight {
         }
     }
 
+    /// Notes that its answer went out with so many bytes of body; `None` when the client did not take it.
+    pub(crate) fn answered(&mut self, sent: Option<u64>) {
+        match sent {
+            Some(sent) => {
+                self.progress.sent = sent;
+                if self.progress.ending == Ending::Proxy {
+                    self.progress.ending = Ending::Complete;
+                }
+            }
+            None => self.progress.ending = Ending::Client,
+        }
+    }
+
+    /// Something has passed.
+    pub(crate) fn beat(&self) {
+        self.pulse.iter().for_each(|pulse| pulse.beat());
+    }
+
     /// Ends the request.
     pub(crate) fn end(&mut self) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         let duration = self.progress.started.elapsed();
+        if self.progress.ending == Ending::Proxy && self.pulse.as_ref().is_some_and(|pulse| pulse.has_stopped()) {
+            self.progress.ending = Ending::Client;
+        }
+        if let (Ending::Client, Some(given_up)) = (self.progress.ending, &self.given_up) {
+            given_up.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(server) = self.progress.server {
             narrative::closed(self.origin.fd, server);
         }

@@ -324,6 +324,11 @@ pub(crate) fn host_of(field: &HeaderValue) -> Option<Box<str>> {
     Authority::parse(field.as_bytes()).ok().map(|authority| authority.host)
 }
 
+/// Whether a `Host` field that names a host names a port too.
+pub(crate) fn has_port(field: &HeaderValue) -> bool {
+    Authority::parse(field.as_bytes()).is_ok_and(|authority| authority.port.is_some_and(|port| port != 0))
+}
+
 pub(crate) const TOO_MANY_HEADERS: Refusal = Refusal {
     status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     reason: "The request has more than 256 header fields.",

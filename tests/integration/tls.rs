@@ -1,9 +1,12 @@
-//! TLS listeners against openssl and curl: certificates by name, sessions, versions, client certificates, both versions of HTTP.
+//! TLS listeners against openssl, curl and clients that mean harm: certificates by name, sessions, versions, client certificates, both
+//! versions of HTTP.
 
+mod abuse;
 mod clients;
 mod http2;
 mod names;
 mod sessions;
+mod tunnels;
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
@@ -23,6 +26,11 @@ struct Secure {
 impl Secure {
     /// With these keys of the listener, and a certificate each for the names: the first is the one for strangers.
     fn start(keys: &str, names: &[&str]) -> Self {
+        Self::start_with(keys, names, "")
+    }
+
+    /// The same, with more in the configuration: routes of it come first.
+    fn start_with(keys: &str, names: &[&str], more: &str) -> Self {
         let (authority, origin) = (Authority::new().unwrap(), Origin::start().unwrap());
         let mut config = format!("[[listener]]\nname = \"https\"\naddress = [\"127.0.0.1:0\"]\ntls = true\n{keys}\n");
         for (index, name) in names.iter().enumerate() {
@@ -33,6 +41,7 @@ impl Secure {
                 made.key.display()
             );
         }
+        config += more;
         config += &route(&origin);
         let lockgate = Lockgate::run(LOCKGATE, &config).unwrap();
         Self { authority, origin, lockgate }

@@ -25,6 +25,8 @@ struct Standing {
     doing: Doing,
     /// Requests that are served: over HTTP/2 there may be several.
     served: usize,
+    /// How many of them wait for the client.
+    waiting: usize,
     sent_away: bool,
     /// The task that waits for the client.
     waker: Option<Waker>,
@@ -54,7 +56,7 @@ struct Pace {
 impl Guest {
     pub(super) fn new(client: Client) -> Self {
         let doing = Doing::Asking(Instant::now());
-        let standing = Standing { origin: origin(client), doing, served: 0, sent_away: false, waker: None };
+        let standing = Standing { origin: origin(client), doing, served: 0, waiting: 0, sent_away: false, waker: None };
         Self { standing: Mutex::new(standing) }
     }
 
@@ -77,14 +79,25 @@ impl Guest {
         standing.keep(cx);
     }
 
-    /// There is nothing to read from the client, and nobody waits for anything.
-    pub(crate) fn listens(&self, cx: &Context<'_>) {
-        self.standing().keep(cx);
+    /// There is nothing to read from an HTTP/2 client, for which so many of its requests wait.
+    pub(crate) fn listens(&self, waiting: usize, cx: &Context<'_>) {
+        let mut standing = self.standing();
+        standing.waiting = waiting;
+        if let Doing::Served(pace) = &mut standing.doing {
+            match waiting {
+                0 => drop(pace.settle(Instant::now())),
+                _ => drop(pace.since.get_or_insert_with(Instant::now)),
+            }
+        }
+        standing.keep(cx);
     }
 
     /// So many bytes have come from the client, or gone to it.
     pub(crate) fn moves(&self, bytes: usize) {
-        if let Doing::Served(pace) = &mut self.standing().doing {
+        let mut standing = self.standing();
+        // They are all that its requests get together.
+        let bytes = bytes / standing.waiting.max(1);
+        if let Doing::Served(pace) = &mut standing.doing {
             pace.moves(bytes, Instant::now());
         }
     }
@@ -110,21 +123,32 @@ impl Guest {
         let mut standing = self.standing();
         standing.served += 1;
         if standing.served == 1 {
-            standing.doing = Doing::Served(Pace { since: None, credit: GRACE, most: GRACE });
+            // Over HTTP/2, nothing may come to pass any more that would tell of a wait.
+            let since = (standing.waiting > 0).then(Instant::now);
+            standing.doing = Doing::Served(Pace { since, credit: GRACE, most: GRACE });
+            // Its request came before it could go.
+            standing.sent_away = false;
         }
-        // Its request came before it could go.
-        standing.sent_away = false;
     }
 
-    /// Its request has ended. Whether it leaves because it was sent away.
-    pub(super) fn leaves(&self) -> bool {
+    /// Its request has ended.
+    pub(super) fn leaves(&self) {
         let mut standing = self.standing();
         standing.served = standing.served.saturating_sub(1);
-        if standing.served > 0 {
-            return false;
+        if standing.served == 0 {
+            standing.doing = Doing::Asking(Instant::now());
         }
-        standing.doing = Doing::Asking(Instant::now());
-        standing.sent_away
+    }
+
+    /// Its places.
+    pub(super) fn served(&self) -> usize {
+        self.standing().served
+    }
+
+    /// Its places that are as good as free, because it was sent away.
+    pub(super) fn leaving(&self) -> usize {
+        let standing = self.standing();
+        if standing.sent_away { standing.served } else { 0 }
     }
 
     /// Since when it has not sent a whole head, unless it goes already.
@@ -177,12 +201,18 @@ impl Pace {
     /// What was waited is used up, and what has come buys time anew.
     fn moves(&mut self, bytes: usize, now: Instant) {
         let time = |rate: u32| Duration::from_secs(1).saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX)) / rate;
-        if let Some(since) = self.since.take() {
-            self.credit = self.credit.saturating_sub(now.duration_since(since));
+        if self.settle(now) {
             // Only what the client did: the first bytes of an answer go into a buffer, whether somebody reads or not.
             self.most = self.most.saturating_add(time(EARNING)).min(MOST);
         }
         self.credit = self.credit.saturating_add(time(RATE)).min(self.most);
+    }
+
+    /// Ends a wait. Whether there was one.
+    fn settle(&mut self, now: Instant) -> bool {
+        let Some(since) = self.since.take() else { return false };
+        self.credit = self.credit.saturating_sub(now.duration_since(since));
+        true
     }
 
     fn overdue(&self, now: Instant) -> Option<Duration> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::StatusCode;
+use http::{StatusCode, Version};
 use plugin_api::Scheme;
 use tokio_rustls::rustls::HandshakeKind;
 
@@ -72,7 +72,7 @@ impl Edge {
         let page = Answer::page(StatusCode::BAD_REQUEST, "This port speaks TLS: its address begins with https.");
         let started = Instant::now();
         conn.send(&page.to_wire(false, true), generation.timeouts.write.min(EXPLANATION)).await;
-        self.log_refusal(&generation, page.status, page.body.len(), started);
+        self.log_refusal(&generation, Version::HTTP_11, page.status, page.body.len(), started);
         conn.set_linger(true);
     }
 }

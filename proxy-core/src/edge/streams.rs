@@ -1,62 +1,69 @@
 //! HTTP/2 ([RFC 9113](https://www.rfc-editor.org/rfc/rfc9113)): a connection whose requests come on streams, side by side.
 //!
-//! Pingora reads frames and guards against malformed streams; each request comes by here for its route.
+//! h2 reads frames and pingora guards against malformed requests. For how long a connection is kept, and how much its client may
+//! have under way, is decided here.
+
+mod request;
 
 use std::{
-    cell::RefCell,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
-use bytes::BytesMut;
-use http::{HeaderValue, Method, StatusCode, Version, header};
-use pingora::{
-    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp as _},
-    http::{RequestHeader, ResponseHeader},
-    protocols::http::{
-        ServerSession,
-        v2::server::{H2Options, default_h2_options},
-    },
+use bytes::{Bytes, BytesMut};
+use h2::{Reason, server::Connection};
+use http::{StatusCode, Version};
+use pingora::protocols::{
+    Digest, GetSocketDigest as _, Stream,
+    http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake},
 };
-use plugin_api::Form;
-use tokio::{io::AsyncReadExt as _, sync::watch};
+use tokio::{io::AsyncReadExt as _, sync::Notify};
 
 use super::{Edge, FIRST_REQUEST_GRACE};
-use crate::{
-    answer::Answer,
-    conn::Conn,
-    flight::{Flight, Line, Origin},
-    generation::Generation,
-    head::{MOST_HEADERS, Refusal, TARGET_TOO_LONG, TOO_MANY_HEADERS, host_of},
-    metrics::Metric,
-    relay::HANDOVER,
-    route::{self, Facts},
-};
+use crate::{HeadLimits, conn::Conn, metrics::Metric};
 
-/// Takes the requests of one connection.
+/// The requests of one connection.
+#[derive(Debug, Default)]
 struct Streams {
-    edge: Edge,
-    options: HttpServerOptions,
-    header_list: u32,
+    /// Those that are being served. One that its client has given up may take a while to end.
+    served: AtomicUsize,
+    ended: Notify,
+    /// All so far, and those that the client has given up.
+    taken: AtomicUsize,
+    given_up: Arc<AtomicUsize>,
 }
+
+/// A request that is being served, until it is dropped.
+struct Served(Arc<Streams>);
 
 impl Edge {
     /// Serves a connection on which HTTP/2 was agreed, to its end.
     pub(super) async fn serve_streams(self, mut conn: Box<Conn>) {
         let generation = self.shard.generation();
-        let Some(preface) = self.preface(&mut conn, generation.timeouts.head).await else { return };
-        conn.switch_to_http2(preface);
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(generation.timeouts.keep_alive);
-        let header_list = u32::try_from(generation.limits.head).unwrap_or(u32::MAX);
+        let (within, options) = (generation.timeouts.head, options(&generation.limits));
         drop(generation);
-        let shutdown = self.shard.closing();
-        let streams = Arc::new(Streams { edge: self, options, header_list });
-        streams.process_new(conn, &shutdown).await;
+        let Some(preface) = self.preface(&mut conn, within).await else { return };
+        conn.switch_to_http2(preface);
+        let digest = Arc::new(Digest { socket_digest: conn.get_socket_digest(), ..Digest::default() });
+        let opened = tokio::time::timeout(within, handshake(conn, Some(options))).await;
+        let Ok(Ok(mut connection)) = opened else { return };
+        let streams = Arc::new(Streams::default());
+        if let Some(reason) = Arc::new(self).take(&mut connection, &digest, &streams).await {
+            connection.abrupt_shutdown(reason);
+            let told = async {
+                while let Ok(Some(_)) = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)).await {}
+            };
+            let _ = tokio::time::timeout(GOODBYE, told).await;
+        }
+        // With their connection the requests end, and all of them are logged before it counts as ended.
+        drop(connection);
+        streams.none().await;
     }
 
-    /// Waits for what every client says first. Pingora would wait for it for ever.
+    /// Waits for what every client says first. h2 would wait for it for ever.
     async fn preface(&self, conn: &mut Conn, within: Duration) -> Option<BytesMut> {
         let mut bytes = BytesMut::with_capacity(super::READ_SIZE);
         let read = async {
@@ -77,175 +84,127 @@ impl Edge {
         read.ok().flatten().map(|()| bytes)
     }
 
-    /// Serves one request.
-    async fn stream(&self, mut session: ServerSession, shutdown: &watch::Receiver<bool>) {
-        let generation = self.shard.generation();
-        let started = Instant::now();
-        if let Err(refusal) = settle(session.req_header_mut(), &generation) {
-            self.shard.metrics.count(Metric::Refused);
-            let page = generation.wording.refusal(refusal);
-            let length = page.body.len();
-            let status = page.status;
-            send(&mut session, page, generation.timeouts.write).await;
-            self.log_refusal(&generation, status, length, started);
-            return;
-        }
-        let _place = self.shard.admission.enter(self.guest.as_ref()).await;
-        let generation = self.shard.generation();
-        let head = session.req_header();
-        let host = head.headers.get(header::HOST).and_then(host_of);
-        let facts = Facts {
-            listener: &self.connection.listener,
-            host: host.as_deref(),
-            path: path(head),
-            method: &head.method,
-            client: self.connection.client,
-        };
-        let Some(chain) = route::find(&generation.routes, &facts).filter(|_| head.method != Method::CONNECT) else {
-            self.shard.metrics.count(Metric::Unrouted);
-            let line = line(&generation, head, host);
-            let mut page = match line.method {
-                Method::CONNECT => {
-                    Answer::page(StatusCode::METHOD_NOT_ALLOWED, "Tunnels are opened over HTTP/1.1 here.")
-                }
-                _ => Answer::page(StatusCode::NOT_FOUND, "No site is served under this address."),
+    /// Takes requests until the connection ends. When it is for us to end it, returns what the client is to be told.
+    async fn take(
+        self: Arc<Self>,
+        connection: &mut Connection<Stream, Bytes>,
+        digest: &Arc<Digest>,
+        streams: &Arc<Streams>,
+    ) -> Option<Reason> {
+        let mut closing = self.shard.closing();
+        let (mut is_closing, mut malformed) = (false, 0);
+        loop {
+            let timeouts = self.shard.generation().timeouts;
+            let patience = match streams.taken.load(Ordering::Relaxed) {
+                // Requests may have been on their way when the client was told that there is an end.
+                _ if is_closing => FIRST_REQUEST_GRACE,
+                0 => timeouts.head,
+                _ => timeouts.keep_alive,
             };
-            self.render(&generation, &mut page, None).await;
-            let (status, length) = (page.status, page.body.len());
-            send(&mut session, page, generation.timeouts.write).await;
-            self.log(&generation, line, status, length, started, "unrouted");
-            return;
-        };
-        let origin = Origin {
-            shard: Arc::clone(&self.shard),
-            generation: Arc::clone(&generation),
-            connection: Arc::clone(&self.connection),
-            port: self.port,
-            fd: self.fd,
-        };
-        let flight = Flight::new(origin, Arc::clone(chain), line(&generation, head, host));
-        let handover = RefCell::new(Some(Box::new(flight)));
-        HANDOVER.scope(handover, self.proxy.process_new_http(session, shutdown)).await;
-    }
-}
-
-#[async_trait]
-impl HttpServerApp for Streams {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &watch::Receiver<bool>,
-    ) -> Option<ReusedHttpStream> {
-        // Boxed apart: pingora keeps this future for each stream.
-        Box::pin(self.edge.stream(session, shutdown)).await;
-        None
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        options.max_header_list_size(self.header_list);
-        options.max_concurrent_streams(STREAMS);
-        options.initial_window_size(STREAM_WINDOW);
-        options.initial_connection_window_size(CONNECTION_WINDOW);
-        options.max_send_buffer_size(SEND_BUFFER);
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
-}
-
-/// Makes a head what plugins and HTTP/1.1 servers expect: a path, a `Host`, one `Cookie`.
-fn settle(head: &mut RequestHeader, generation: &Generation) -> Result<(), Refusal> {
-    if head.headers.len() > MOST_HEADERS {
-        return Err(TOO_MANY_HEADERS);
-    }
-    if head.raw_path().len() > generation.limits.target {
-        return Err(TARGET_TOO_LONG);
-    }
-    let authority = head.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
-    if let Some(authority) = authority {
-        let authority = authority.map_err(|_error| WRONG_HOST)?;
-        // Pingora has made sure that they agree where both are there.
-        head.insert_header(header::HOST, authority).map_err(|_error| WRONG_HOST)?;
-    }
-    if head.headers.get(header::HOST).and_then(host_of).is_none() {
-        return Err(WRONG_HOST);
-    }
-    if head.method != Method::CONNECT {
-        let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-        head.set_uri(target.parse().map_err(|_error: http::uri::InvalidUri| WRONG_TARGET)?);
-    }
-    join_cookies(head)
-}
-
-/// A client may send its cookies one by one; before they leave HTTP/2 they are one field (RFC 9113 §8.2.3).
-fn join_cookies(head: &mut RequestHeader) -> Result<(), Refusal> {
-    let mut cookies = head.headers.get_all(header::COOKIE).iter();
-    if cookies.next().is_none() || cookies.next().is_none() {
-        return Ok(());
-    }
-    let all: Vec<&[u8]> = head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    let joined = HeaderValue::from_bytes(&all.join(&b"; "[..])).map_err(|_error| WRONG_COOKIE)?;
-    head.insert_header(header::COOKIE, joined).map_err(|_error| WRONG_COOKIE)
-}
-
-/// The target without its query, as it was sent.
-fn path(head: &RequestHeader) -> &[u8] {
-    let target = head.raw_path();
-    let end = target.iter().position(|byte| b"?#".contains(byte)).unwrap_or(target.len());
-    &target[..end]
-}
-
-fn line(generation: &Generation, head: &RequestHeader, host: Option<Box<str>>) -> Line {
-    let logged = generation.log.is_some();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned().into_boxed_str();
-    let field = |name| head.headers.get(name).filter(|_| logged).map(|value: &HeaderValue| text(value.as_bytes()));
-    Line {
-        method: head.method.clone(),
-        target: if logged { text(head.raw_path()) } else { Box::default() },
-        version: Version::HTTP_2,
-        form: if head.method == Method::CONNECT { Form::Authority } else { Form::Origin },
-        host,
-        user_agent: field(header::USER_AGENT),
-        referer: field(header::REFERER),
-    }
-}
-
-/// Writes an answer of our own.
-async fn send(session: &mut ServerSession, answer: Answer, within: Duration) {
-    session.set_write_timeout(Some(within));
-    let silent = session.req_header().method == Method::HEAD || answer.body.is_empty();
-    let written = async {
-        let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
-        for (name, value) in &answer.headers {
-            head.append_header(name.clone(), value)?;
+            let accepted = tokio::select! {
+                biased;
+                _ = closing.wait_for(|closing| *closing), if !is_closing => {
+                    connection.graceful_shutdown();
+                    is_closing = true;
+                    continue;
+                }
+                accepted = HttpSession::from_h2_conn(connection, Arc::clone(digest)) => accepted,
+                () = streams.silence(patience) => return Some(Reason::NO_ERROR),
+            };
+            match accepted {
+                Ok(Some(H2Accept::Session(mut session))) => {
+                    if streams.served.load(Ordering::Relaxed) >= MOST_SERVED {
+                        // Whoever is told so may ask again (RFC 9113 §8.7).
+                        session.shutdown_with_reason(Reason::REFUSED_STREAM);
+                    } else {
+                        let (edge, served) = (Arc::clone(&self), Served::of(streams));
+                        tokio::spawn(async move { edge.stream(session, &served.0).await });
+                    }
+                    if streams.are_given_up() {
+                        tracing::info!(target: "lockgate::edge", client = %self.connection.client, "a client gives up most of its requests");
+                        return Some(Reason::ENHANCE_YOUR_CALM);
+                    }
+                }
+                // Pingora has answered or reset it.
+                Ok(Some(H2Accept::Rejected)) => {
+                    self.shard.metrics.count(Metric::Refused);
+                    let (generation, status) = (self.shard.generation(), StatusCode::BAD_REQUEST);
+                    self.log_refusal(&generation, Version::HTTP_2, status, 0, Instant::now());
+                    malformed += 1;
+                    if malformed == MOST_MALFORMED {
+                        return Some(Reason::ENHANCE_YOUR_CALM);
+                    }
+                }
+                Ok(None) | Err(_) => return None,
+            }
         }
-        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
-        session.write_response_header(Box::new(head)).await?;
-        if !silent {
-            session.write_response_body(answer.body, true).await?;
-        }
-        Ok::<_, Box<pingora::Error>>(())
-    };
-    // A client that is gone or resets the stream has no use for it.
-    let _ = written.await;
-    if let ServerSession::H2(stream) = session {
-        let _ = stream.finish();
     }
+}
+
+impl Streams {
+    /// Ready when nothing was served for this long.
+    async fn silence(&self, patience: Duration) {
+        self.none().await;
+        tokio::time::sleep(patience).await;
+    }
+
+    /// Ready when nothing is served.
+    async fn none(&self) {
+        while self.served.load(Ordering::Relaxed) > 0 {
+            self.ended.notified().await;
+        }
+    }
+
+    /// Whether the client hardly ever waits for an answer (CVE-2023-44487): each request that it gives up has cost a server
+    /// more than it has cost the client.
+    fn are_given_up(&self) -> bool {
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        given_up > MOST_GIVEN_UP && given_up * 2 > self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Served {
+    fn of(streams: &Arc<Streams>) -> Self {
+        streams.served.fetch_add(1, Ordering::Relaxed);
+        streams.taken.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(streams))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if self.0.served.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.ended.notify_one();
+        }
+    }
+}
+
+fn options(limits: &HeadLimits) -> H2Options {
+    let mut options = default_h2_options();
+    options.max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX));
+    options.max_concurrent_streams(STREAMS);
+    options.max_local_error_reset_streams(Some(MOST_BROKEN));
+    options.initial_window_size(STREAM_WINDOW);
+    options.initial_connection_window_size(CONNECTION_WINDOW);
+    options.max_send_buffer_size(SEND_BUFFER);
+    options
 }
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const WRONG_HOST: Refusal =
-    Refusal { status: StatusCode::BAD_REQUEST, reason: "The host of the request is malformed." };
-const WRONG_TARGET: Refusal = Refusal { status: StatusCode::BAD_REQUEST, reason: "The request target is malformed." };
-const WRONG_COOKIE: Refusal = Refusal { status: StatusCode::BAD_REQUEST, reason: "The cookies are malformed." };
-/// Requests of one connection at once.
+/// Requests of one connection at once, as its client sees it.
 const STREAMS: u32 = 100;
+/// The same as we see it: those that the client has given up may still be connecting to a server.
+const MOST_SERVED: usize = 2 * STREAMS as usize;
+/// Requests that a client may give up, whatever becomes of the others.
+const MOST_GIVEN_UP: usize = 500;
+/// Requests that pingora may refuse before the connection is ended, and streams that h2 may reset (CVE-2025-8671).
+const MOST_MALFORMED: usize = 32;
+const MOST_BROKEN: usize = 100;
 /// Bytes of request bodies that may be on their way, for each stream and for a whole connection.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of an answer that wait for the client, for each stream.
-const SEND_BUFFER: usize = 256 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
+/// How long it is tried to tell a client why its connection ends.
+const GOODBYE: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use plugin_api::{
     Form,
     chain::{Broken, Run},
@@ -73,7 +73,7 @@ impl Edge {
         let started = Instant::now();
         self.render(generation, &mut page, Some(&narrative::first_line(bytes))).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
-        self.log_refusal(generation, page.status, page.body.len(), started);
+        self.log_refusal(generation, Version::HTTP_11, page.status, page.body.len(), started);
         conn.set_linger(true);
     }
 
@@ -101,7 +101,7 @@ impl Edge {
         let started = Instant::now();
         self.render(&generation, &mut page, None).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
-        self.log_refusal(&generation, page.status, page.body.len(), started);
+        self.log_refusal(&generation, Version::HTTP_11, page.status, page.body.len(), started);
         conn.set_linger(true);
         true
     }
@@ -118,7 +118,7 @@ impl Edge {
         let request = plugin_api::Request {
             method: &Method::GET,
             uri: &uri,
-            version: http::Version::HTTP_11,
+            version: Version::HTTP_11,
             headers: &headers,
             host: None,
             form: Form::Origin,
@@ -134,8 +134,15 @@ impl Edge {
     }
 
     /// Logs an answer to what was not read as a request.
-    pub(super) fn log_refusal(&self, generation: &Generation, status: StatusCode, bytes: usize, started: Instant) {
-        self.log(generation, nothing(), status, bytes, started, "refused");
+    pub(super) fn log_refusal(
+        &self,
+        generation: &Generation,
+        version: Version,
+        status: StatusCode,
+        bytes: usize,
+        started: Instant,
+    ) {
+        self.log(generation, nothing(version), status, bytes, started, "refused");
     }
 
     pub(super) fn log(
@@ -169,11 +176,11 @@ impl Edge {
 }
 
 /// What the log shows of a request that was not read.
-fn nothing() -> Line {
+fn nothing(version: Version) -> Line {
     Line {
         method: Method::from_bytes(b"-").unwrap_or_default(),
         target: "-".into(),
-        version: http::Version::HTTP_11,
+        version,
         form: Form::Origin,
         host: None,
         user_agent: None,

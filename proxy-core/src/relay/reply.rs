@@ -67,7 +67,7 @@ pub(super) async fn write(session: &mut Session, answer: Answer) -> pingora::Res
 /// Whose fault an error of pingora's is, and what the client is told.
 pub(super) fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer>) {
     use ErrorType::{
-        ConnectTimedout, ConnectionClosed, InvalidHTTPHeader, ReadError, ReadTimedout, TLSHandshakeTimedout,
+        ConnectTimedout, ConnectionClosed, H2Error, InvalidHTTPHeader, ReadError, ReadTimedout, TLSHandshakeTimedout,
         WriteError, WriteTimedout,
     };
     let page = |status, reason| Some(Answer::page(status, reason));
@@ -90,7 +90,10 @@ pub(super) fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer
         (ErrorSource::Downstream, etype) if *etype == ReadTimedout || (*etype == ReadError && is_timeout(error)) => {
             (Ending::Client, page(StatusCode::REQUEST_TIMEOUT, "The rest of the request did not arrive in time."))
         }
-        (ErrorSource::Downstream, ConnectionClosed | ReadError | WriteError | WriteTimedout) => (Ending::Client, None),
+        // Over HTTP/2, a request that its client gives up is such an error.
+        (ErrorSource::Downstream, ConnectionClosed | H2Error | ReadError | WriteError | WriteTimedout) => {
+            (Ending::Client, None)
+        }
         (ErrorSource::Downstream, _) => (Ending::Client, page(StatusCode::BAD_REQUEST, "The request is malformed.")),
         _ => (Ending::Proxy, page(StatusCode::INTERNAL_SERVER_ERROR, "The proxy failed.")),
     }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::{Place, Site, site};
 
@@ -62,7 +62,7 @@ impl Origin {
     pub fn start_at(place: &Place, port: u16) -> io::Result<Self> {
         let listeners = {
             let reserved = place.reserve_both(port)?;
-            let bind = |address: SocketAddr| place.enter(|| TcpListener::bind(address))?;
+            let bind = |address: SocketAddr| place.enter(|| listen(address))?;
             reserved.iter().map(|held| bind(held.address())).collect::<io::Result<Vec<_>>>()?
         };
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
@@ -130,6 +130,18 @@ impl Drop for Origin {
     }
 }
 
+/// A burst of connections must fit into the queue: what does not, the kernel tries again after seconds.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
 fn serve(mut stream: TcpStream, shared: &Shared) {
     shared.connections.fetch_add(1, Ordering::SeqCst);
     let _ = stream.set_nodelay(true);
@@ -156,13 +168,11 @@ fn answer(
     let at = stream.local_addr()?.ip();
     let is_head = head.starts_with("HEAD ");
     let mut reply = |status: u16, body: &[u8]| -> io::Result<bool> {
-        let head = format!(
-            "HTTP/1.1 {status} Experiment\r\nContent-Length: {}\r\n{}: {at}\r\n\r\n",
-            body.len(),
-            site::SERVED_AT
-        );
+        let is_bodiless = [204, 304].contains(&status);
+        let length = if is_bodiless { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let head = format!("HTTP/1.1 {status} Experiment\r\n{length}{}: {at}\r\n\r\n", site::SERVED_AT);
         stream.write_all(head.as_bytes())?;
-        if !is_head {
+        if !is_head && !is_bodiless {
             stream.write_all(body)?;
         }
         Ok(true)
