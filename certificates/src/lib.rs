@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! accounts/<host>/<path>/lockgate/credentials.json   0600   one account for each authority
+//! accounts/<host>/<path>/lockgate/key.pem            0600   its key, from before it is asked for until there is an answer
 //! archive/NAME/{cert,chain,fullchain,privkey}N.pem          every version; private keys 0600
 //! live/NAME/{cert,chain,fullchain,privkey}.pem              relative links to one version
 //! renewal/NAME.conf                                         how it was obtained

@@ -35,7 +35,7 @@ async fn alternate(
     let client = peers.client.aside();
     let directory = client.get(&authority.directory).await?;
     let chain = Signer::new(&account.credentials)?.fetch(&client, &directory, url).await?;
-    Ok(String::from_utf8(chain.to_vec())?)
+    Ok(String::from_utf8(chain.into_body().to_vec())?)
 }
 
 /// Whether the last certificate of a chain, as PEM, was issued by this root.
