@@ -12,7 +12,7 @@ pub(super) async fn preferred(fullchain: String, authority: &Authority, account:
     let Some(root) = authority.preferred_chain.as_deref().filter(|root| !leads_to(&fullchain, root)) else {
         return fullchain;
     };
-    for url in peers.client.alternates() {
+    for url in peers.client.last_answer().alternates {
         match alternate(&url, authority, account, peers).await {
             Ok(chain) if leads_to(&chain, root) => return chain,
             Ok(_) => {}

@@ -45,8 +45,7 @@ async fn bad_days(endpoint: Endpoint) -> (usize, usize, usize) {
         let is_known = is_known(endpoint, &fault);
         assert_eq!(error.is_the_authoritys_own(), !is_known, "{what}");
         assert!(!error.is_permanent(), "{what}");
-        // The ACME library does not hand on what came instead of a nonce.
-        let again = again.filter(|_| !is_known && endpoint != Endpoint::NewNonce);
+        let again = again.filter(|_| !is_known);
         let distance = |one: SystemTime, other| one.duration_since(other).unwrap_or_else(|error| error.duration());
         match (again, error.retry_after()) {
             (Some(told), Some(found)) => assert!(distance(told, found) < Duration::from_secs(60), "{what}"),
