@@ -29,7 +29,7 @@ pub(crate) async fn open(authority: &Authority, peers: &Peers<'_>) -> Result<Ope
     let unusable = |source| ObtainError::Account { path: store.account_file(&authority.directory), source };
     let read: AccountCredentials = serde_json::from_slice(&credentials).map_err(unusable)?;
     let builder = Account::builder_with_http(Box::new((*client).clone()));
-    let account = builder.from_credentials(read).await.map_err(ObtainError::acme("open the account"))?;
+    let account = builder.from_credentials(read).await.map_err(|error| peers.explain("open the account", error))?;
     let url = account.id().to_owned();
     observer.progress(if is_new { Progress::AccountCreated { url } } else { Progress::AccountReused { url } });
     Ok(Opened { account, credentials })
@@ -71,7 +71,7 @@ async fn register(
     let url = directory["newAccount"].as_str().ok_or_else(|| protocol("the directory has no newAccount"))?;
     let failed = |error| match error {
         SignedError::Transport(source) => ObtainError::Transport { source },
-        SignedError::Refused { source } => ObtainError::acme(CREATE)(instant_acme::Error::Api(source)),
+        SignedError::Refused { source } => peers.explain(CREATE, instant_acme::Error::Api(source)),
         other => ObtainError::Protocol { action: CREATE, source: instant_acme::Error::Other(Box::new(other)) },
     };
     let mut signer = Signer::with_key(key).map_err(failed)?;
@@ -79,7 +79,13 @@ async fn register(
     if let Some(external) = &authority.external_account {
         payload["externalAccountBinding"] = signer.bound(&external.key_id, external.key(), url);
     }
-    let answer = signer.post(peers.client, directory, url, &payload.to_string()).await.map_err(failed)?;
+    let mut persistence = peers.persistence();
+    let answer = loop {
+        match signer.post(peers.client, directory, url, &payload.to_string()).await {
+            Ok(answer) => break answer,
+            Err(error) => persistence.after(failed(error)).await?,
+        }
+    };
     let id = answer.headers().get(header::LOCATION).and_then(|id| id.to_str().ok());
     id.map(str::to_owned).ok_or_else(|| protocol("an account without a URL"))
 }

@@ -1,4 +1,4 @@
-//! The HTTP client for ACME: what instant-acme's own lacks (deadlines, readable errors, a name).
+//! The HTTP client for ACME: what instant-acme's own lacks (deadlines, readable errors, a name, a little persistence).
 
 mod answer;
 mod error;
@@ -25,9 +25,10 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
+use crate::persistence::Persistence;
 use answer::{judge, not_acme};
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::{Answer, links};
 pub use error::TransportError;
 
 /// An HTTPS client with deadlines. A clone shares connections.
@@ -35,6 +36,8 @@ pub use error::TransportError;
 pub struct Client {
     hyper: Hyper<HttpsConnector<HttpConnector>, Full<Bytes>>,
     last: Arc<Mutex<Answer>>,
+    /// For how long requests without a signature are repeated that fail for reasons that pass.
+    patience: Duration,
 }
 
 impl Client {
@@ -59,13 +62,21 @@ impl Client {
             .https_only()
             .enable_http1()
             .wrap_connector(http);
-        Ok(Self { hyper: Hyper::builder(TokioExecutor::new()).build(https), last: Arc::default() })
+        let hyper = Hyper::builder(TokioExecutor::new()).build(https);
+        Ok(Self { hyper, last: Arc::default(), patience: Duration::ZERO })
     }
 
     /// The same connections, with a [`retry_after`](Self::retry_after) of its own, for use beside others.
     #[must_use]
     pub fn aside(&self) -> Self {
-        Self { hyper: self.hyper.clone(), last: Arc::default() }
+        Self { hyper: self.hyper.clone(), last: Arc::default(), patience: self.patience }
+    }
+
+    /// The same, which asks for directories and nonces a few times for so long. What is signed it cannot repeat: a nonce is good
+    /// for once.
+    #[must_use]
+    pub(crate) fn patient(&self, patience: Duration) -> Self {
+        Self { patience, ..self.aside() }
     }
 
     /// When the server wants to be asked again, as its last answer to this client or a clone of it said.
@@ -93,10 +104,21 @@ impl Client {
 
     /// Sends a request, whose answer may be a problem document but nothing that is not ACME.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, TransportError> {
-        let (method, host) = (request.method().clone(), host_of(&request.uri().to_string()));
-        match self.exchange(request).await {
-            Err(error) if method == Method::HEAD => Err(TransportError::NoNonce { host, source: Box::new(error) }),
-            done => done,
+        let method = request.method().clone();
+        if method == Method::POST {
+            return self.exchange(request).await;
+        }
+        let mut persistence = Persistence::new(self.patience);
+        loop {
+            match self.exchange(request.clone()).await {
+                Err(error) if error.is_passing() && persistence.wait(error.retry_after()).await => {}
+                // The ACME library asks for nonces in the middle of other things, which are not to be repeated for want of one.
+                Err(error) if method == Method::HEAD => {
+                    let host = host_of(&request.uri().to_string());
+                    return Err(TransportError::NoNonce { host, source: Box::new(error) });
+                }
+                done => return done,
+            }
         }
     }
 
@@ -109,10 +131,12 @@ impl Client {
         let exchange = async {
             let response = self.hyper.request(request).await.map_err(|error| TransportError::of(&host, error))?;
             let (parts, body) = response.into_parts();
+            // Before the body, which may never come: the head says where a new order is.
             *self.last() = Answer::new(&parts);
             let body = Limited::new(body, MOST_BYTES).collect().await;
-            let body = body.map_err(|source| TransportError::Exchange { host: host.clone(), source })?;
-            Ok(Response::from_parts(parts, body.to_bytes()))
+            let body = body.map_err(|source| TransportError::Exchange { host: host.clone(), source })?.to_bytes();
+            self.last().body = body.clone();
+            Ok(Response::from_parts(parts, body))
         };
         let response = tokio::time::timeout(DEADLINE, exchange)
             .await

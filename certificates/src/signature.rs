@@ -83,6 +83,18 @@ impl Signer {
         self.post(client, directory, url, "").await
     }
 
+    /// The same for what is JSON.
+    pub(crate) async fn fetch_document(
+        &mut self,
+        client: &Client,
+        directory: &Value,
+        url: &str,
+    ) -> Result<(Value, Response<Bytes>), SignedError> {
+        let response = self.fetch(client, directory, url).await?;
+        let document = serde_json::from_slice(response.body()).map_err(|source| SignedError::Nonsense { source })?;
+        Ok((document, response))
+    }
+
     /// Sends a payload, which may be empty.
     pub(crate) async fn post(
         &mut self,

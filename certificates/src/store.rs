@@ -2,6 +2,7 @@
 
 mod account;
 mod durable;
+mod order;
 mod renewal;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     time::SystemTime,
 };
 
+pub(crate) use order::{KeptOrder, Terms};
 pub use renewal::Renewal;
 
 use crate::{

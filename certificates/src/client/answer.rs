@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Response, header, response::Parts};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header, response::Parts};
 
 use super::TransportError;
 use crate::retry_after;
@@ -11,10 +11,16 @@ use crate::retry_after;
 /// What an answer says and the ACME library does not hand on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
+    /// `None` where there was none.
+    pub(crate) status: Option<StatusCode>,
     /// When the server wants to be asked again.
     pub(crate) retry_after: Option<SystemTime>,
+    /// Where what was made is to be found.
+    pub(crate) location: Option<String>,
     /// `Link: <…>;rel="alternate"` (RFC 8555 §7.4.2).
     pub(crate) alternates: Vec<String>,
+    /// The document, when it came to its end.
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
@@ -22,14 +28,17 @@ impl Answer {
     pub(super) fn new(head: &Parts) -> Self {
         let retry_after = text(&head.headers, &header::RETRY_AFTER);
         Self {
+            status: Some(head.status),
             retry_after: retry_after.and_then(|value| retry_after::header(value, SystemTime::now())),
+            location: text(&head.headers, &header::LOCATION).map(str::to_owned),
             alternates: links(&head.headers, "alternate"),
+            body: Bytes::new(),
         }
     }
 }
 
 /// The targets of links with this relation ([RFC 8288 §3](https://www.rfc-editor.org/rfc/rfc8288#section-3)).
-fn links(headers: &HeaderMap, relation: &str) -> Vec<String> {
+pub(crate) fn links(headers: &HeaderMap, relation: &str) -> Vec<String> {
     let values = headers.get_all(header::LINK).into_iter().filter_map(|value| value.to_str().ok());
     // A comma within the target is no separator; those of ACME servers hold none, and one that did would not be fetched.
     let links = values.flat_map(|value| value.split(','));
@@ -103,8 +112,6 @@ const REPLAY_NONCE: &str = "replay-nonce";
 mod tests {
     use std::time::Duration;
 
-    use http::StatusCode;
-
     use super::*;
 
     #[test]
@@ -156,7 +163,7 @@ mod tests {
         assert!(judge("ca.example", &Method::HEAD, nonce).is_ok());
         let busy = answer(429, &[("replay-nonce", "abc"), ("retry-after", "3600")], "");
         let error = judge("ca.example", &Method::HEAD, busy).unwrap_err();
-        assert!(error.to_string().contains("429"), "{error}");
+        assert!(error.to_string().contains("429") && error.is_passing(), "{error}");
         let waits = error.retry_after().unwrap().duration_since(SystemTime::now()).unwrap();
         assert!((3590..=3600).contains(&waits.as_secs()) && waits < Duration::from_secs(3601));
         let portal = judge("ca.example", &Method::HEAD, answer(200, &[("content-type", "text/html")], ""));

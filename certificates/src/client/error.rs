@@ -79,12 +79,12 @@ pub enum TransportError {
         /// When it wants to be asked again.
         retry_after: Option<SystemTime>,
     },
-    /// There is no nonce, without which nothing can be asked of the server (RFC 8555 §6.5).
+    /// There is no nonce, without which nothing can be asked of the server (RFC 8555 §6.5). It was asked for often enough.
     #[error("{host} gives no nonce")]
     NoNonce {
         /// The server.
         host: String,
-        /// What happened when it was asked for.
+        /// What happened when it was asked for last.
         source: Box<TransportError>,
     },
 }
@@ -121,5 +121,24 @@ impl TransportError {
             Self::NoNonce { source, .. } => source.retry_after(),
             _ => None,
         }
+    }
+
+    /// Whether the same request may have an answer in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Exchange { .. } => true,
+            Self::Unavailable { status, retry_after, .. } | Self::NotAcme { status, retry_after, .. } => {
+                // A page with the status of a success is somebody's between us and the server.
+                !status.is_client_error() || (*status == StatusCode::TOO_MANY_REQUESTS && retry_after.is_some())
+            }
+            // Deadlines are long, and whoever resolves names tries a few times itself.
+            Self::TimedOut { .. } | Self::Name { .. } | Self::NoNonce { .. } => false,
+            Self::CaFile { .. } | Self::Roots { .. } => false,
+        }
+    }
+
+    /// Whether the server may have done what it was asked, and only its answer is missing.
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(self, Self::TimedOut { .. } | Self::Exchange { .. } | Self::Unavailable { .. } | Self::NotAcme { .. })
     }
 }
