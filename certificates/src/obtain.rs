@@ -23,7 +23,7 @@ pub use authority::{Authority, ExternalAccount, ExternalAccountError, Issuer, Pr
 pub use error::{Blame, ChallengeFailure, ObtainError};
 pub use presented::{Authenticators, Presented};
 
-use crate::{Client, Internal, Lineage, Names, Renewal, Saved, Store, StoreError};
+use crate::{Client, Internal, Lineage, Names, Renewal, Saved, Store};
 use attempt::Attempted;
 pub(crate) use attempt::Peers;
 
@@ -219,16 +219,7 @@ pub async fn obtain(
         match attempted {
             Ok(Attempted::Issued { issued, key, refused }) => {
                 let renewal = Renewal { server: issuer.server().to_owned(), ..request.renewal.clone() };
-                let is_better = matches!(issuer, Issuer::Acme(_));
-                let save = move |store: &Store| {
-                    let saved = store.save(&name, &issued, &key, &renewal)?;
-                    // What stands in for something better does not end the wait for that.
-                    if is_better {
-                        store.forget_orders(&name);
-                    }
-                    Ok::<_, StoreError>(saved)
-                };
-                let saved = on_disk(store, save).await??;
+                let saved = on_disk(store, move |store| store.save(&name, &issued, &key, &renewal)).await??;
                 observer.progress(Progress::Saved { live: saved.live.clone() });
                 return Ok(Obtained::Issued { saved, refused });
             }

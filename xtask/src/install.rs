@@ -31,6 +31,7 @@ pub const TEST: &[Need] = &[
     ("certbot", "certbot"),
     ("chromium", "chromium"),
     ("curl", "curl"),
+    ("faketime", "faketime"),
     ("git", "git"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),

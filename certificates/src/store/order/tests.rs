@@ -93,7 +93,7 @@ fn an_order_whose_certificate_is_in_use_is_done_and_one_whose_certificate_is_not
         let params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
         let pem = params.self_signed(key).unwrap().pem();
         let issued = Issued::read(&format!("{pem}{pem}"), &key.serialize_pem()).unwrap();
-        store.save("a", &issued, &key.serialize_pem(), &Renewal::default()).unwrap()
+        store.write_version("a", &issued, &key.serialize_pem(), &Renewal::default()).unwrap()
     };
     save(&KeyPair::generate().unwrap());
     assert!(store.kept_order("a", &kept.terms, now).is_some(), "that was another one");
