@@ -318,6 +318,7 @@ mod tests {
         ObtainError::Refused {
             action: "take the order",
             kind: "rateLimited".into(),
+            status: Some(429),
             detail: detail.into(),
             names: vec![],
             retry_after: None,

@@ -1,7 +1,9 @@
 //! Accounts and certificates on disk, in certbot's layout.
 
+mod account;
 mod durable;
 mod lineage;
+mod order;
 mod renewal;
 mod unsaved;
 
@@ -12,6 +14,7 @@ use std::{
 };
 
 pub use lineage::Lineage;
+pub(crate) use order::{KeptOrder, Terms};
 pub use renewal::Renewal;
 pub(crate) use unsaved::Certificate;
 pub use unsaved::Unsaved;
@@ -120,27 +123,6 @@ impl Store {
         &self.root
     }
 
-    /// The stored account for a directory URL.
-    pub(crate) fn account(&self, directory: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.account_file(directory);
-        match fs::read(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError { action: "read", path, source }),
-        }
-    }
-
-    pub(crate) fn save_account(&self, directory: &str, text: &[u8]) -> Result<(), StoreError> {
-        let path = self.account_file(directory);
-        let mut missing: Vec<_> = path.ancestors().skip(1).take_while(|ancestor| !ancestor.exists()).collect();
-        missing.reverse();
-        for directory in missing {
-            durable::make_directory(directory, 0o700)?;
-        }
-        path.parent().into_iter().for_each(durable::collect);
-        durable::write(&path, text, 0o600)
-    }
-
     /// Where Lockgate keeps what is neither a certificate nor known to certbot.
     pub(crate) fn own_directory(&self) -> PathBuf {
         self.root.join("lockgate")
@@ -153,14 +135,6 @@ impl Store {
             durable::collect_orphans(directory);
         }
         durable::write(path, text, mode)
-    }
-
-    /// Where the account for a directory URL is kept.
-    pub(crate) fn account_file(&self, directory: &str) -> PathBuf {
-        let url = directory.split_once("://").map_or(directory, |(_, rest)| rest);
-        let mut path = self.root.join("accounts");
-        path.extend(url.split('/').filter(|part| !part.is_empty() && *part != "." && *part != ".."));
-        path.join("lockgate").join("credentials.json")
     }
 
     /// The names of all lineages of which there is anything, in order.

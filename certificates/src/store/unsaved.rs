@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Renewal, Saved, Store, StoreError};
-use crate::{Record, issued::Issued};
+use crate::{Internal, Record, issued::Issued};
 
 /// Certificates that were issued and could not be written, and records about certificates: they are kept in memory until they
 /// can. An authority counts a certificate whether or not it was ever used. A clone shares them.
@@ -39,7 +39,8 @@ impl Store {
     }
 
     /// Saves a new version, and lets the links lead to it. After a crash in the middle either the old or the new version
-    /// loads, and saving again goes on. When it fails, the certificate is kept in memory.
+    /// loads, and saving again goes on. When it fails, the certificate is kept in memory; when not, the orders that were placed for
+    /// it are forgotten.
     ///
     /// # Errors
     ///
@@ -48,7 +49,13 @@ impl Store {
         let saved = self.write_version(name, issued, key, renewal);
         let kept = &mut self.unsaved.lock().certificates;
         match saved {
-            Ok(_) => _ = kept.remove(&self.live(name)),
+            Ok(_) => {
+                kept.remove(&self.live(name));
+                // What stands in for something better does not end the wait for that.
+                if renewal.server != Internal::SERVER {
+                    self.forget_orders(name);
+                }
+            }
             Err(_) => {
                 let (issued, key, renewal) = (issued.clone(), key.to_owned(), renewal.clone());
                 kept.insert(self.live(name), Certificate { issued, key, renewal });
