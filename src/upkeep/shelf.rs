@@ -90,7 +90,11 @@ impl Shelf {
 
     /// Whether anything is another one now.
     fn read_again(&mut self) -> bool {
-        self.items.iter_mut().fold(false, |is_other, item| (item.has_changed() && item.read()) || is_other)
+        let mut is_other = false;
+        for item in &mut self.items {
+            is_other |= item.has_changed() && item.read();
+        }
+        is_other
     }
 
     fn display(&self) {
