@@ -43,6 +43,9 @@ fn a_kill_at_any_step_of_an_order_costs_what_the_authority_has_done_and_no_more(
         let running = site.run();
         stage.wait_at(endpoint, &running);
         running.kill();
+        // Else the authority would do what nobody waits for.
+        poll(DEADLINE, || (stage.front.journal().open() == 0).then_some(()))
+            .expect("it is noticed that the client is gone");
         stage.front.clear_faults();
         let is_presented = matches!(endpoint, Endpoint::Challenge);
         assert!(!is_presented || stage.tokens().len() == 1, "a challenge was presented");
