@@ -19,7 +19,7 @@ mod visitor;
 
 use std::time::Duration;
 
-use test_support::ca_front::{Endpoint, Spent};
+use test_support::ca_front::Spent;
 
 use self::{
     running::Running,
@@ -49,16 +49,3 @@ const FIRST: Spent = Spent { accounts: 1, ..ONE };
 /// What the program says when there is a new certificate, and when there is none.
 const ISSUED: &str = "there is a new certificate";
 const FAILED: &str = "there is no new certificate";
-
-/// What is spent beside a certificate when an attempt before ended at a step of its order, which the authority may have done
-/// all the same: nothing takes an order up again. When something does, tests fail here and this goes.
-fn with_what_is_left(certificate: Spent, endpoint: Endpoint, is_done: bool) -> Spent {
-    let is_before =
-        matches!(endpoint, Endpoint::Directory | Endpoint::NewNonce | Endpoint::NewAccount | Endpoint::NewOrder);
-    let is_issued = endpoint == Endpoint::Certificate || (endpoint == Endpoint::Finalize && is_done);
-    Spent {
-        orders: certificate.orders + usize::from(!is_before),
-        certificates: certificate.certificates + usize::from(is_issued),
-        ..certificate
-    }
-}
