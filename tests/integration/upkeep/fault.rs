@@ -31,7 +31,7 @@ fn lanes() -> [Vec<Case>; 5] {
         vec![
             (Endpoint::NewAccount, Fault::server_error(), MINUTE),
             (Endpoint::NewOrder, Fault::BadNonce, MINUTE),
-            (Endpoint::Finalize, Fault::Cut, MINUTE),
+            (Endpoint::Finalize, Fault::server_error(), MINUTE),
         ],
         vec![
             (Endpoint::Directory, Fault::Reset, MINUTE),

@@ -131,16 +131,16 @@ fn kill_every(lane: usize) -> usize {
             assert_eq!(stage.front.spent() - before, ONE);
             return number;
         }
-        let killed = stage.front.spent() - before;
         stage.clock.advance(A_REST).unwrap();
         let running = site.run();
         let shown = running.shows("site.example");
         if shown == first {
             running.says(ISSUED);
-            assert_eq!(stage.front.spent() - before - killed, ONE, "after a kill at write {number}");
         } else {
-            assert!(!shown.is_placeholder() && killed == ONE, "after a kill at write {number}: {shown:?}, {killed:?}");
+            assert!(!shown.is_placeholder(), "after a kill at write {number}: {shown:?}");
         }
+        // Whatever the one began, the other goes on with.
+        assert_eq!(stage.front.spent() - before, ONE, "after a kill at write {number}");
         is_whole(&site.storage, number);
         running.shows_the_one_in(&site.storage, "site.example");
         assert!(stage.tokens().is_empty(), "after a kill at write {number}: {:?}", stage.tokens());
