@@ -257,24 +257,17 @@ impl Store {
                 "chain" => (issued.chain.as_str(), 0o644, None),
                 _ => (fullchain.as_str(), 0o644, None),
             };
-            durable::write_for(&archive.join(format!("{kind}{version}.pem")), text.as_bytes(), mode, group)?;
+            durable::put_for(&archive.join(format!("{kind}{version}.pem")), text.as_bytes(), mode, group)?;
         }
+        // Whichever of them a crash before this leaves: less than all four are no version.
+        durable::sync_names(&archive)?;
         let readme = live.join("README");
         if !readme.exists() {
             durable::write(&readme, LINEAGE_README.as_bytes(), 0o644)?;
         }
         self.configure(name, renewal)?;
         self.lead_to(name, version)?;
-        let lineage = Lineage {
-            name: name.to_owned(),
-            version,
-            names: issued.names.clone(),
-            others: issued.others.clone(),
-            not_before: issued.not_before,
-            not_after: issued.not_after,
-            id: issued.id.clone(),
-        };
-        Ok(Saved { lineage, live })
+        Ok(Saved { lineage: Lineage::of(name, version, issued.clone()), live })
     }
 
     /// Mode and group of the next private key. An operator who let a group read the one in use, so that a mail server
@@ -310,7 +303,9 @@ impl Store {
             // To write it anew would lose what others keep there.
             read => read.map_err(|source| StoreError { action: "read", path: conf.clone(), source })?,
         };
-        durable::write(&conf, renewal.written_into(&old, &self.root, name).as_bytes(), 0o644)
+        let new = renewal.written_into(&old, &self.root, name);
+        // A write that lasts takes long on some disks, and a renewal has nothing new to say.
+        if new == old { Ok(()) } else { durable::write(&conf, new.as_bytes(), 0o644) }
     }
 
     fn lead_to(&self, name: &str, version: u32) -> Result<(), StoreError> {
@@ -319,7 +314,8 @@ impl Store {
             let target = PathBuf::from(format!("../../archive/{name}/{kind}{version}.pem"));
             durable::link(&live.join(format!("{kind}.pem")), &target)?;
         }
-        Ok(())
+        // While they disagree, the newest version that is complete is the one: this one.
+        durable::sync_names(&live)
     }
 
     /// The version that all four links lead to.
@@ -355,12 +351,16 @@ impl Store {
         if file("cert")?.trim() != issued.certificate.trim() || file("chain")?.trim() != issued.chain.trim() {
             return None;
         }
-        let Issued { names, others, not_before, not_after, id, .. } = issued;
-        Some(Lineage { name: name.to_owned(), version, names, others, not_before, not_after, id })
+        Some(Lineage::of(name, version, issued))
     }
 }
 
 impl Lineage {
+    fn of(name: &str, version: u32, issued: Issued) -> Self {
+        let Issued { names, others, not_before, not_after, id, .. } = issued;
+        Self { name: name.to_owned(), version, names, others, not_before, not_after, id }
+    }
+
     /// Whether it is for these names and nothing else: a wildcard certificate must not give way to one without.
     pub fn is_for(&self, names: &Names) -> bool {
         self.names == *names && self.others.is_empty()

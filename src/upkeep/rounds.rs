@@ -2,13 +2,14 @@
 
 use std::{
     path::PathBuf,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use certificates::{Blame, ChallengeFailure, Client, Fetcher, Presented, Store, Visit};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     Bulletin, Upkeep,
@@ -81,7 +82,8 @@ impl Rounds {
         let managed = &configured.managed[index];
         let Some((store, client)) = self.storage().await else { return SystemTime::now() + WITHOUT_STORAGE };
         let doorway = self.attendant.doorway().filter(|_| managed.intercept);
-        let observer = Watching { certificate: managed.name(), doorway };
+        let saved = Notify::new();
+        let observer = Watching { certificate: managed.name(), doorway, saved: &saved };
         // Before the gate is open nothing of ours would be found.
         let fetcher: Option<&dyn Fetcher> = (configured.self_check && doorway.is_none()).then_some(&ByName);
         let upkeep = certificates::Upkeep {
@@ -102,7 +104,7 @@ impl Rounds {
                 }
             };
             let visit = tokio::select! {
-                visit = upkeep.look_after(&managed.request) => visit,
+                visit = self.show_when(&saved, upkeep.look_after(&managed.request)) => visit,
                 () = lost => {
                     tracing::error!(target: "lockgate::interception", certificate = managed.name(), "the gate closed by itself: the process that held it ended");
                     self.presented.cleanup().await;
@@ -117,6 +119,18 @@ impl Rounds {
                 Visit::Rest { until } | Visit::Failed { until, .. } => return until,
                 Visit::Issued { .. } | Visit::Incomplete { .. } if *self.stopping.borrow() => return SystemTime::now(),
                 Visit::Issued { .. } | Visit::Incomplete { .. } => {}
+            }
+        }
+    }
+
+    /// Goes on with this, and shows what is new as soon as it is `saved`: to write down after that what became of the attempt
+    /// takes long on some disks.
+    async fn show_when<T>(&self, saved: &Notify, attempt: impl Future<Output = T>) -> T {
+        let mut attempt = pin!(attempt);
+        loop {
+            tokio::select! {
+                ended = &mut attempt => return ended,
+                () = saved.notified() => self.refresh().await,
             }
         }
     }

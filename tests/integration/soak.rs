@@ -3,6 +3,7 @@
 mod front_proxy;
 mod pulse;
 mod scene;
+mod slow_disk;
 mod swaps;
 
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -74,7 +75,12 @@ impl Scene {
     }
 
     pub(super) fn run(&self, config: &str) -> Lockgate {
-        Lockgate::run_at(&self.site().into(), LOCKGATE, config).unwrap()
+        self.run_as(Path::new(LOCKGATE), config)
+    }
+
+    /// Runs it by another program, which becomes it.
+    pub(super) fn run_as(&self, program: &Path, config: &str) -> Lockgate {
+        Lockgate::run_at(&self.site().into(), program, config).unwrap()
     }
 
     /// Waits until there is a certificate for every name, and it is shown.
