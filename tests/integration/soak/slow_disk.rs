@@ -1,4 +1,4 @@
-//! A disk on which every write takes its time.
+//! A disk on which every sync takes its time.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
@@ -10,11 +10,13 @@ use super::{
 };
 use crate::support::LOCKGATE;
 
-/// What a busy disk was seen to need for one write that lasts, in the worst of a hundred.
-const DELAY: Duration = Duration::from_millis(80);
+/// For one sync: so long that all else, on a machine that many want, is little beside it.
+const DELAY: Duration = Duration::from_millis(300);
+/// There are six, and time for four more. Where one takes a hundredth of a second on a bad day, this is nothing.
+const MOST: u32 = 10;
 
 #[test]
-fn a_slow_disk_does_not_keep_a_new_certificate_from_being_shown_at_once() {
+fn few_syncs_come_before_a_new_certificate_is_shown() {
     require("strace").unwrap();
     let names = ["site.example".to_owned()];
     let scene = Scene::new(&names, Stage { application_port: 80, validity: 60 });
@@ -34,12 +36,12 @@ fn a_slow_disk_does_not_keep_a_new_certificate_from_being_shown_at_once() {
     scene.wait_for_certificates(&lockgate);
     // Two, who only look.
     let visitors = scene.visitors_who_believe(Trust::Anyone, 2);
-    assert!(scene.follow(4, Duration::from_secs(120), &visitors, || {}), "{}", lockgate.output());
+    assert!(scene.follow(3, Duration::from_secs(120), &visitors, || {}), "{}", lockgate.output());
     let certificates = scene.wait_until_seen(&visitors);
     let report = visitors.stop();
     scene.end(&mut lockgate);
     let swaps = Swaps::read(&certificates, &report.sightings);
-    swaps.assert_in_time(&lockgate.output());
+    swaps.assert_within(DELAY * MOST, &lockgate.output());
     assert_eq!(report.failed_handshakes, 0, "{:?}", report.reasons);
-    eprintln!("{DELAY:?} for each write: {swaps}");
+    eprintln!("{DELAY:?} for each sync: {swaps}");
 }

@@ -55,12 +55,17 @@ impl Swaps {
 
     /// Whoever came later than a second after a certificate was handed out was shown this one.
     pub(super) fn assert_in_time(&self, output: &str) {
+        self.assert_within(AT_ONCE, output);
+    }
+
+    /// The same for another time than a second.
+    pub(super) fn assert_within(&self, limit: Duration, output: &str) {
         assert!(self.unseen.is_empty(), "never shown: {:?}\n{output}", self.unseen);
         assert!(self.strange.is_empty(), "shown for another name: {:?}\n{output}", self.strange);
-        let late: Vec<_> = self.seen.iter().filter(|swap| swap.last > AT_ONCE).collect();
+        let late: Vec<_> = self.seen.iter().filter(|swap| swap.last > limit).collect();
         assert!(late.is_empty(), "shown too late: {late:?}\n{output}");
         // It says little where nobody came in time; on a busy machine a handshake may take long.
-        let in_time = self.seen.iter().filter(|swap| swap.first[1] <= AT_ONCE).count();
+        let in_time = self.seen.iter().filter(|swap| swap.first[1] <= limit).count();
         assert!(in_time * 10 >= self.seen.len() * 9, "seldom looked at: {:?}\n{output}", self.seen);
     }
 }
