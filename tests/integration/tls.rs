@@ -3,6 +3,7 @@
 
 mod abuse;
 mod clients;
+mod grpc;
 mod http2;
 mod names;
 mod sessions;

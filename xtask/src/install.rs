@@ -26,6 +26,7 @@ pub const DEMO: &[Need] = &[
 
 /// What `cargo xtask test` needs. Python's modules are no programs: their files stand for them.
 pub const TEST: &[Need] = &[
+    ("/usr/lib/python3/dist-packages/grpc/__init__.py", "python3-grpcio"),
     ("/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"),
     ("/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"),
     ("certbot", "certbot"),

@@ -7,6 +7,7 @@
 mod authority;
 mod binary;
 pub mod ca_front;
+pub mod grpc;
 mod hosts_file;
 pub mod http2;
 mod netns;
@@ -30,6 +31,7 @@ mod web_socket;
 pub use authority::{Authority, Credentials};
 pub use binary::Lockgate;
 pub use ca_front::CaFront;
+pub use grpc::GrpcServer;
 pub use hosts_file::HostsFile;
 pub use http2::Http2;
 pub use netns::{Namespace, Network, NetworkError, collect_leftovers};
