@@ -6,6 +6,7 @@ mod clients;
 mod grpc;
 mod http2;
 mod names;
+mod scanners;
 mod sessions;
 mod tunnels;
 
