@@ -30,6 +30,7 @@ pub const TEST: &[Need] = &[
     ("/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"),
     ("/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"),
     ("certbot", "certbot"),
+    ("certutil", "libnss3-tools"),
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("git", "git"),
