@@ -2,6 +2,7 @@
 //! versions of HTTP.
 
 mod abuse;
+mod arrivals;
 mod browser;
 mod clients;
 mod grpc;
