@@ -2,9 +2,13 @@
 //! versions of HTTP.
 
 mod abuse;
+mod arrivals;
+mod browser;
 mod clients;
+mod grpc;
 mod http2;
 mod names;
+mod scanners;
 mod sessions;
 mod tunnels;
 

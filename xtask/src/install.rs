@@ -26,9 +26,11 @@ pub const DEMO: &[Need] = &[
 
 /// What `cargo xtask test` needs. Python's modules are no programs: their files stand for them.
 pub const TEST: &[Need] = &[
+    ("/usr/lib/python3/dist-packages/grpc/__init__.py", "python3-grpcio"),
     ("/usr/lib/python3/dist-packages/requests/__init__.py", "python3-requests"),
     ("/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"),
     ("certbot", "certbot"),
+    ("certutil", "libnss3-tools"),
     ("chromium", "chromium"),
     ("curl", "curl"),
     ("faketime", "faketime"),
@@ -45,8 +47,10 @@ pub const TEST: &[Need] = &[
     ("setpriv", "util-linux"),
     ("slowhttptest", "slowhttptest"),
     ("squid", "squid"),
+    ("sslscan", "sslscan"),
     ("strace", "strace"),
     ("systemd-analyze", "systemd"),
+    ("testssl", "testssl.sh"),
     ("tinyproxy", "tinyproxy"),
     ("unshare", "util-linux"),
     ("wget", "wget"),

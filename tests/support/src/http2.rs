@@ -152,9 +152,17 @@ impl Http2 {
     /// As [`Self::connect`].
     pub fn open(address: SocketAddr, ca: &Path, settings: &[(u16, u32)]) -> io::Result<Self> {
         let mut client = Self::connect(address, ca)?;
-        // Without a table of fields, what the server sends can be read without having read everything before.
-        client.send(&[PREFACE, &Frame::settings(&[settings, &[(HEADER_TABLE_SIZE, 0)]].concat()).bytes()].concat())?;
+        client.begin(settings)?;
         Ok(client)
+    }
+
+    /// Opens the connection with these settings.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn begin(&mut self, settings: &[(u16, u32)]) -> io::Result<()> {
+        // Without a table of fields, what the server sends can be read without having read everything before.
+        self.send(&[PREFACE, &Frame::settings(&[settings, &[(HEADER_TABLE_SIZE, 0)]].concat()).bytes()].concat())
     }
 
     /// How long a read or write may take.
