@@ -15,7 +15,7 @@ use interception::{Gate, Method, Plan, Preference, Question, own_addresses, prob
 use plugin_acme_challenge::AcmeChallenge;
 use plugin_api::{BuildCx, Chain, Link, Named, Plugin, SharedStore};
 use plugin_upstream::Upstream;
-use proxy_core::{ClientTimeouts, Config, Engine, HeadLimits, Listener, Route, Wording};
+use proxy_core::{ClientTimeouts, Config, Engine, Entrance, HeadLimits, Listener, Route, Wording};
 
 pub(crate) use self::doorway::Doorway;
 
@@ -25,39 +25,49 @@ pub(crate) struct Intercept {
     pub(crate) port: u16,
     /// How connections are led to us.
     pub(crate) method: Preference,
-    /// Where the application is; `None` for where visitors wanted to go.
-    pub(crate) upstream: Option<String>,
+    /// Where they are led to.
+    pub(crate) front: Front,
     /// How long visitors who came through may take to finish.
     pub(crate) drain: Duration,
     /// Who answers challenges; at least one.
     pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
 }
 
+/// What serves visitors while they do not reach the application.
+pub(crate) enum Front {
+    /// A proxy of its own, for as long as it lasts, that passes them on to this server; `None` for where they wanted to go.
+    Own { upstream: Option<String> },
+    /// A listener of the running proxy.
+    Listener(Entrance),
+}
+
 /// Lockgate stands in front of the application.
 struct Interception {
-    engine: Engine,
+    stand: Stand,
     gate: Gate,
     port: u16,
     drain: Duration,
 }
 
+/// What serves them at the moment.
+enum Stand {
+    Engine(Box<Engine>),
+    Listener(Entrance),
+}
+
 impl Intercept {
-    /// Starts the proxy, opens the gate, and proves that it leads here.
+    /// Starts what serves visitors, opens the gate, and proves that it leads here.
     async fn open(&self, challenges: &[Challenge]) -> Result<Interception, BoxError> {
-        let listen = free_port()?;
-        let config = self.config(listen)?;
-        let engine = tokio::task::spawn_blocking(|| Engine::start(config)).await??;
-        let listener_port = engine.addresses().first().map_or(0, |(_, address)| address.port());
-        match self.open_gate(listener_port, challenges).await {
-            Ok(gate) => Ok(Interception { engine, gate, port: self.port, drain: self.drain }),
+        let stand = self.stand().await?;
+        match self.open_gate(stand.port(), challenges).await {
+            Ok(gate) => Ok(Interception { stand, gate, port: self.port, drain: self.drain }),
             Err((error, gate)) => {
                 // Visitors may have come in the meantime: they are served to the end like any other.
-                let drain = self.drain;
                 let stopped = match gate {
-                    Some(gate) => Interception { engine, gate, port: self.port, drain }.close().await.map(drop),
-                    None => {
-                        tokio::task::spawn_blocking(move || engine.drain(drain)).await.map(drop).map_err(Into::into)
+                    Some(gate) => {
+                        Interception { stand, gate, port: self.port, drain: self.drain }.close().await.map(drop)
                     }
+                    None => stand.empty(self.drain, Method::Tproxy).await.map(drop),
                 };
                 if let Err(also) = stopped {
                     tracing::warn!(target: "lockgate::interception", error = %also, "the gate did not close as it should");
@@ -65,6 +75,16 @@ impl Intercept {
                 Err(error)
             }
         }
+    }
+
+    async fn stand(&self) -> Result<Stand, BoxError> {
+        Ok(match &self.front {
+            Front::Own { upstream } => {
+                let config = self.config(free_port()?, upstream.clone())?;
+                Stand::Engine(tokio::task::spawn_blocking(|| Engine::start(config)).await??.into())
+            }
+            Front::Listener(entrance) => Stand::Listener(entrance.clone()),
+        })
     }
 
     /// Opens the gate by the first method whose probe comes through.
@@ -90,7 +110,7 @@ impl Intercept {
         }
     }
 
-    fn config(&self, listen: Vec<SocketAddr>) -> Result<Config, BoxError> {
+    fn config(&self, listen: Vec<SocketAddr>, upstream: Option<String>) -> Result<Config, BoxError> {
         let mut named = Named::default();
         let names: Vec<String> = (0..self.authenticators.len()).map(|index| format!("{NAME}-{index}")).collect();
         for (name, authenticator) in names.iter().zip(&self.authenticators) {
@@ -98,7 +118,7 @@ impl Intercept {
         }
         let shared = SharedStore::default();
         let mut cx = BuildCx::new(&named, &shared);
-        let server = self.upstream.clone().unwrap_or_else(|| "original-destination".into());
+        let server = upstream.unwrap_or_else(|| "original-destination".into());
         let mut links = Vec::new();
         for name in names {
             // A token that one does not know is the next one's, and at last the application's.
@@ -177,12 +197,39 @@ impl Interception {
 
     /// Leads no more connections here, lets those that came finish, and leaves. Returns how many had to be cut.
     async fn close(self) -> Result<u64, BoxError> {
-        let Self { engine, mut gate, drain, .. } = self;
-        let stopped = gate.stop_intercepting().await;
-        let drained = tokio::task::spawn_blocking(move || engine.drain(drain)).await?;
+        let Self { stand, mut gate, drain, .. } = self;
+        let (stopped, method) = (gate.stop_intercepting().await, gate.method());
+        let cut = stand.empty(drain, method).await?;
         stopped?;
         gate.close().await?;
-        Ok(drained.cut)
+        Ok(cut)
+    }
+}
+
+impl Stand {
+    fn port(&self) -> u16 {
+        match self {
+            Self::Engine(engine) => {
+                engine.addresses().first().and_then(|(_, address)| address.inet()).map(|a| a.port())
+            }
+            Self::Listener(entrance) => entrance.port(),
+        }
+        .unwrap_or(0)
+    }
+
+    /// Lets those finish who came, within this time, once nobody more is led here. Returns how many are cut.
+    async fn empty(self, drain: Duration, method: Method) -> Result<u64, BoxError> {
+        match self {
+            Self::Engine(engine) => Ok(tokio::task::spawn_blocking(move || engine.drain(drain)).await?.cut),
+            Self::Listener(entrance) => {
+                tokio::time::sleep(ACCEPT_GRACE).await;
+                // Those whom TPROXY led here outlive the table; those of a redirect do not.
+                if method == Method::Tproxy || tokio::time::timeout(drain, entrance.empty()).await.is_ok() {
+                    return Ok(0);
+                }
+                Ok(entrance.open())
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use authenticator_api::Authenticator;
+use certificates::Unsaved;
 use plugin_api::SharedStore;
 use proxy_core::{Counters, ServerCertificates, Sessions};
 
@@ -19,6 +20,8 @@ pub(crate) struct Lasting {
     pub(crate) certificates: Arc<ServerCertificates>,
     /// What is known about their certificates.
     pub(crate) bulletin: Arc<Bulletin>,
+    /// Those that could not be saved yet: a disk that is full is when logs are rotated, and reloads asked for.
+    pub(crate) unsaved: Unsaved,
     /// By which they take up their sessions again.
     pub(crate) sessions: Sessions,
     authenticators: Mutex<Vec<(String, Weak<dyn Authenticator>)>>,

@@ -5,6 +5,7 @@
 
 mod attendant;
 mod bulletin;
+mod complaint;
 mod fetch;
 mod notify;
 mod placeholder;
@@ -19,7 +20,7 @@ use std::{
 
 use authenticator_api::Authenticator;
 use certificates::{Presented, Store};
-use proxy_core::{Proofs, ServerCertificate};
+use proxy_core::{Engine, Proofs, ServerCertificate};
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 pub(crate) use self::bulletin::Bulletin;
@@ -30,7 +31,7 @@ use self::{
 };
 use crate::{
     config::{Certificates, FromFiles},
-    intercept::Intercept,
+    intercept::{Front, Intercept},
     lasting::Lasting,
 };
 
@@ -39,7 +40,8 @@ pub(crate) struct Upkeep {
     shelf: Arc<Mutex<Shelf>>,
     configured: Arc<Certificates>,
     presented: Arc<Presented>,
-    attendant: Arc<Attendant>,
+    /// Once there is an engine.
+    attendant: Option<Arc<Attendant>>,
     rounds: Option<(JoinHandle<()>, watch::Sender<bool>)>,
 }
 
@@ -57,12 +59,11 @@ impl Upkeep {
             shelf.add(name.clone(), Vec::new(), Source::Files { certificate, key });
         }
         shelf.put_first(configured.default.as_deref());
-        let attendant = Attendant::new(intercept(&configured));
         Self {
             shelf: Arc::new(Mutex::new(shelf)),
             configured: Arc::new(configured),
             presented: Arc::default(),
-            attendant: Arc::new(attendant),
+            attendant: None,
             rounds: None,
         }
     }
@@ -74,27 +75,34 @@ impl Upkeep {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner).show(before.as_deref());
     }
 
-    /// Begins to look after it, in the background.
-    pub(crate) fn start(&mut self, lasting: &Lasting, runtime: &Handle) {
+    /// Begins to look after it, in the background, unless it has begun.
+    pub(crate) fn start(&mut self, engine: &Engine, lasting: &Lasting, runtime: &Handle) {
+        if self.rounds.is_some() {
+            return;
+        }
         let stopping = watch::Sender::new(false);
-        let rounds = Rounds::new(self, Arc::clone(&lasting.bulletin), stopping.subscribe());
+        let attendant = Arc::new(Attendant::new(intercept(&self.configured, engine)));
+        let rounds = Rounds::new(self, &attendant, lasting, stopping.subscribe());
+        self.attendant = Some(attendant);
         self.rounds = Some((runtime.spawn(rounds.run()), stopping));
     }
 
-    /// Ends it. An order that is under way may end within this time; then it is given up, and what was presented or opened for
-    /// it is taken back.
-    pub(crate) fn stop(&mut self, patience: Duration, runtime: &Handle) {
+    /// Ends it. An order that is under way may end within the time that `patience` has for it; then it is given up, and what was
+    /// presented or opened for it is taken back.
+    pub(crate) fn stop(&mut self, patience: Patience, runtime: &Handle) {
         let Some((mut rounds, stopping)) = self.rounds.take() else { return };
         stopping.send_replace(true);
         runtime.block_on(async {
-            if tokio::time::timeout(patience, &mut rounds).await.is_ok() {
+            if tokio::time::timeout(patience.order, &mut rounds).await.is_ok() {
                 return;
             }
             rounds.abort();
-            let undone = tokio::time::timeout(UNDOING, async {
+            let undone = tokio::time::timeout(patience.undoing, async {
                 let _ = rounds.await;
                 self.presented.cleanup().await;
-                self.attendant.leave().await;
+                if let Some(attendant) = &self.attendant {
+                    attendant.leave().await;
+                }
             });
             if undone.await.is_err() {
                 tracing::error!(target: "lockgate::certificates", "what was prepared for an order could not be undone in time");
@@ -104,7 +112,7 @@ impl Upkeep {
 }
 
 /// How to step in front of the application for those that need it.
-fn intercept(configured: &Certificates) -> Option<Intercept> {
+fn intercept(configured: &Certificates, engine: &Engine) -> Option<Intercept> {
     let plan = configured.interception.as_ref()?;
     let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
     for managed in configured.managed.iter().filter(|managed| managed.intercept) {
@@ -118,7 +126,10 @@ fn intercept(configured: &Certificates) -> Option<Intercept> {
     Some(Intercept {
         port: plan.port,
         method: plan.method,
-        upstream: plan.upstream.clone(),
+        front: match &plan.listener {
+            Some(listener) => Front::Listener(engine.entrance(listener)),
+            None => Front::Own { upstream: plan.upstream.clone() },
+        },
         drain: plan.drain,
         authenticators,
     })
@@ -139,9 +150,20 @@ fn proofs(authenticators: &[Arc<dyn Authenticator>]) -> Proofs {
     })
 }
 
-/// How long an order may go on when another configuration is taken.
-pub(crate) const AT_RELOAD: Duration = Duration::from_secs(30);
-/// The same when the process ends.
-pub(crate) const AT_THE_END: Duration = Duration::from_secs(3);
-/// How long taking back what was presented may take, and letting visitors finish who came through a gate.
-const UNDOING: Duration = Duration::from_secs(70);
+/// How long an end may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For an order that is under way.
+    order: Duration,
+    /// For taking back what was presented, and for visitors who came through a gate to finish.
+    undoing: Duration,
+}
+
+impl Patience {
+    /// When another configuration is taken.
+    pub(crate) const RELOAD: Self = Self { order: Duration::from_secs(30), undoing: Duration::from_secs(70) };
+    /// When the process ends and lets requests finish.
+    pub(crate) const DRAIN: Self = Self { order: Duration::from_secs(3), undoing: Duration::from_secs(70) };
+    /// When it ends.
+    pub(crate) const STOP: Self = Self { order: Duration::ZERO, undoing: Duration::from_secs(2) };
+}

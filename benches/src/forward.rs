@@ -12,10 +12,12 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     contender::{origin, prepare},
+    count::Count,
     effort::Effort,
+    table::Memory,
 };
 use proxy::{ALL, Proxy, Started};
-use table::{Cells, Memory};
+use table::Cells;
 
 /// What there is to load.
 struct Course<'a> {
@@ -87,7 +89,7 @@ impl Course<'_> {
     fn run(&self, proxy: &Proxy, started: &Started, cells: &mut Cells) {
         let time = Duration::from_secs(self.effort.seconds.into());
         let cpu = || Usage::of_tree(started.process.id()).cpu;
-        let measured = |work: &dyn Fn() -> requests::Count| {
+        let measured = |work: &dyn Fn() -> Count| {
             let before = cpu();
             work().with_cpu(cpu().saturating_sub(before))
         };
@@ -116,8 +118,8 @@ impl Course<'_> {
         let after = Usage::of_tree(started.process.id());
         // One that is asked for nothing answers nothing either, and may leave connections in its queue.
         let open = after.descriptors.saturating_sub(before.descriptors) / 2;
-        let tunnels = if proxy.connects { held.len() } else { held.len().min(open) };
-        Ok(Memory { tunnels, wanted: number, before, after })
+        let held = if proxy.connects { held.len() } else { held.len().min(open) };
+        Ok(Memory { held, wanted: number, before, after })
     }
 }
 

@@ -61,6 +61,13 @@ impl Refused {
     }
 }
 
+impl ChallengeFailure {
+    /// The same.
+    pub fn link(&self) -> Option<&str> {
+        crate::retry_after::link(&self.detail)
+    }
+}
+
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -185,10 +192,20 @@ impl Record {
     /// Notes a failure.
     pub fn failed(&mut self, error: &ObtainError, now: SystemTime) {
         self.begun = None;
-        self.attempts.failed(now, error.retry_after());
+        self.attempts.failed(now, error.retry_after().or_else(|| self.all_refused_until(error.failures())));
         self.refuse(error.failures(), now);
-        let (message, link) = (error.sentence(), error.link().map(str::to_owned));
+        let link = error.link().or_else(|| error.failures().iter().find_map(ChallengeFailure::link));
+        let (message, link) = (error.sentence(), link.map(str::to_owned));
         self.last = Some(Outcome { at: now, blame: Some(error.blame()), message, link });
+    }
+
+    /// When the authority wants to hear of the first of the names again, where it has said so about every one.
+    fn all_refused_until(&self, failures: &[ChallengeFailure]) -> Option<SystemTime> {
+        let until = |name: &String| {
+            let failure = failures.iter().find(|failure| failure.domain == *name)?;
+            crate::retry_after::sentence(&failure.detail)
+        };
+        self.names.iter().map(until).collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 
     fn refuse(&mut self, failures: &[ChallengeFailure], now: SystemTime) {
@@ -208,6 +225,9 @@ impl Store {
     /// What is remembered about a certificate; a fresh record where nothing is, or nothing that can be read.
     pub fn record(&self, name: &str) -> Record {
         let path = self.record_file(name);
+        if let Some(record) = self.unsaved_record(&path) {
+            return record;
+        }
         let read = fs::read(&path).and_then(|text| serde_json::from_slice(&text).map_err(io::Error::from));
         match read {
             Ok(record) => {
@@ -234,7 +254,18 @@ impl Store {
         let path = self.record_file(name);
         let text = serde_json::to_vec_pretty(record);
         let text = text.map_err(|error| StoreError { action: "write", path: path.clone(), source: error.into() })?;
-        self.write_own(&path, &text, 0o644)
+        self.write_own(&path, &text, 0o644)?;
+        self.keep_record(&path, None);
+        Ok(())
+    }
+
+    /// Remembers it, at least for as long as this process lives: what cannot be written must not be tried again and again.
+    pub(crate) fn note_record(&self, name: &str, record: &Record) {
+        if let Err(error) = self.save_record(name, record) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(target: "lockgate::certificates", name, error, "the record of a certificate cannot be written, it is kept in memory");
+            self.keep_record(&self.record_file(name), Some(record));
+        }
     }
 
     fn record_file(&self, name: &str) -> PathBuf {
@@ -287,6 +318,7 @@ mod tests {
         ObtainError::Refused {
             action: "take the order",
             kind: "rateLimited".into(),
+            status: Some(429),
             detail: detail.into(),
             names: vec![],
             retry_after: None,
@@ -354,6 +386,24 @@ mod tests {
         assert_eq!(record.attempts.free_at(None, 0, at(0)), at(86_400), "the text says when");
         let last = record.last.unwrap();
         assert_eq!((last.blame, last.link.as_deref()), (Some(Blame::Authority), Some("https://ca.example/limits")));
+    }
+
+    #[test]
+    fn a_limit_on_every_name_is_one_on_the_certificate() {
+        let mut record = Record::default();
+        record.want(&names(&["a.example", "b.example"]));
+        let limit = |name: &str, day: u32| ChallengeFailure {
+            detail: format!(
+                "too many failed authorizations for {name}, retry after 2027-01-{day} 08:00:00 UTC: see https://ca.example/l"
+            ),
+            ..refusal(name)
+        };
+        let error = ObtainError::Validation { failures: vec![limit("a.example", 17), limit("b.example", 16)] };
+        record.failed(&error, at(0));
+        assert_eq!(record.attempts.free_at(None, 0, at(0)), at(86_400), "the first of them says when");
+        assert_eq!(record.last.clone().unwrap().link.as_deref(), Some("https://ca.example/l"));
+        record.failed(&ObtainError::Validation { failures: vec![limit("a.example", 17)] }, at(0));
+        assert!(record.attempts.free_at(None, 0, at(0)) < at(86_400), "nothing is known of the other one");
     }
 
     #[test]

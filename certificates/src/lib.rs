@@ -6,14 +6,18 @@
 //!
 //! ```text
 //! accounts/<host>/<path>/lockgate/credentials.json   0600   one account for each authority
+//! accounts/<host>/<path>/lockgate/key.pem            0600   its key, from before it is asked for until there is an answer
 //! archive/NAME/{cert,chain,fullchain,privkey}N.pem          every version; private keys 0600
 //! live/NAME/{cert,chain,fullchain,privkey}.pem              relative links to one version
 //! renewal/NAME.conf                                         how it was obtained
 //! lockgate/NAME.json                                        when it is due, and what failed
+//! lockgate/orders/NAME/*.json                        0600   orders with their private keys, until a certificate is stored
 //! lockgate/internal/root.{pem,key}                          the root of the internal authority, where it has issued
 //! ```
 //!
-//! A file is complete and on disk before anything points to it, so a crash at any moment leaves certificates that load.
+//! A file is complete and on disk before anything points to it, so a crash at any moment leaves certificates that load. What an
+//! authority counts is spent once, whatever ends an attempt: the keys of accounts and orders are on disk before it hears of
+//! them, and the next attempt goes on with both.
 
 mod account;
 mod client;
@@ -23,6 +27,7 @@ mod ledger;
 mod lock;
 mod moment;
 mod obtain;
+mod persistence;
 mod renewal_info;
 mod retry_after;
 pub mod schedule;
@@ -42,5 +47,5 @@ pub use obtain::{
 };
 pub use renewal_info::ask;
 pub use self_check::{Family, Fetched, Fetcher, Finding, SelfCheck, self_check};
-pub use store::{Lineage, Renewal, Saved, Store, StoreError};
+pub use store::{Lineage, Renewal, Saved, Store, StoreError, Unsaved};
 pub use upkeep::{Upkeep, Visit};

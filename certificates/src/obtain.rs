@@ -4,9 +4,13 @@ mod attempt;
 mod authority;
 mod chain;
 mod error;
+mod listing;
 mod order;
+mod pause;
+mod placement;
 mod presented;
 mod selection;
+mod validation;
 
 use std::{
     path::PathBuf,
@@ -36,7 +40,8 @@ pub struct Request {
     pub force: bool,
     /// Whether a certificate for some of the names is better than none.
     pub completeness: Completeness,
-    /// How long the authority may take to validate, and again to issue.
+    /// How long the authority may take to validate, and again to issue. What fails in passing is asked for again no longer than
+    /// that, and for a few seconds at most.
     pub patience: Duration,
     /// What to remember for renewal. Its `server` is replaced by the authority that issued.
     pub renewal: Renewal,
@@ -102,7 +107,7 @@ pub enum Progress {
         /// Its URL.
         url: String,
     },
-    /// The authority took the order.
+    /// The authority has the order: it took it now, or an earlier attempt placed it and this one goes on with it.
     OrderPlaced {
         /// Names that it wants to see proven.
         to_prove: usize,
@@ -166,6 +171,11 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Challenges are taken back before it returns. When its future is dropped they are not: the caller then awaits
 /// [`Presented::cleanup`]. The caller holds the [`Lock`](crate::Lock) of the storage.
 ///
+/// What an authority counts is spent once. Questions are repeated for a few seconds when they fail for reasons that pass; what
+/// may have been done is looked up and not asked for blindly again. An order that was placed is kept with its private key
+/// until its certificate is stored, and an attempt that finds one for the same names takes it up again, whatever ended the
+/// one before: a fault of the authority, a full disk, a dropped future, the end of the process.
+///
 /// Several authorities are asked in turn within one attempt, so one that is down or busy costs no renewal. None is asked
 /// twice, a failure that is a name's own or this machine's ends the attempt (the next authority would come to the same door),
 /// and the rest after a failed attempt is the same as with one authority. So no authority sees more orders than if it were
@@ -194,9 +204,12 @@ pub async fn obtain(
     let mut failed: Option<ObtainError> = None;
     for (index, issuer) in request.issuers.iter().enumerate() {
         // What one authority says about when to come again is about it, whatever else the client is used for.
-        let peers = Peers { client: &client.aside(), store, authenticators, presented, observer };
+        let client = &client.patient(request.patience);
+        let peers = Peers { client, store, authenticators, presented, observer, patience: request.patience };
         let attempted = match issuer {
-            Issuer::Acme(authority) => Box::pin(attempt::run(request, authority, current.as_ref(), &peers)).await,
+            Issuer::Acme(authority) => {
+                Box::pin(attempt::run(request, authority, &name, current.as_ref(), &peers)).await
+            }
             Issuer::Internal(internal) if index == 0 => internally(request, *internal, &peers).await,
             Issuer::Internal(_) if is_good(current.as_ref(), store).await? => continue,
             Issuer::Internal(internal) => {

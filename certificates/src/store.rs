@@ -1,45 +1,31 @@
 //! Accounts and certificates on disk, in certbot's layout.
 
+mod account;
 mod durable;
+mod lineage;
+mod order;
 mod renewal;
+mod unsaved;
 
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
+pub use lineage::Lineage;
+pub(crate) use order::{KeptOrder, Terms};
 pub use renewal::Renewal;
+pub(crate) use unsaved::Certificate;
+pub use unsaved::Unsaved;
 
-use crate::{
-    issued::{Issued, Names},
-    schedule::Life,
-};
+use crate::issued::{Issued, Names};
 
 /// A storage directory.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
-}
-
-/// The certificates of one name, and the version in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lineage {
-    /// Its name: that of its files.
-    pub name: String,
-    /// The number of the version in use.
-    pub version: u32,
-    /// The names in the certificate.
-    pub names: Names,
-    /// What else it is for and nobody here can prove: wildcards and the like.
-    pub others: Vec<String>,
-    /// The first moment at which it is valid.
-    pub not_before: SystemTime,
-    /// The last one.
-    pub not_after: SystemTime,
-    /// Its name in renewal information (RFC 9773 §4.1); `None` when it does not say who issued it.
-    pub id: Option<String>,
+    unsaved: Unsaved,
 }
 
 /// Where a certificate was saved.
@@ -77,7 +63,7 @@ impl Store {
         // certbot takes the paths in `renewal` as they are, wherever it is started.
         let absolute = std::path::absolute(root);
         let root = &absolute.map_err(|source| StoreError { action: "find", path: root.to_owned(), source })?;
-        let store = Self { root: root.clone() };
+        let store = Self { root: root.clone(), unsaved: Unsaved::default() };
         durable::make_directory(root, 0o755)?;
         for (part, mode) in [("accounts", 0o700), ("archive", 0o700), ("live", 0o700), ("renewal", 0o755)] {
             durable::make_directory(&root.join(part), mode)?;
@@ -93,7 +79,8 @@ impl Store {
 
     /// The same for whoever only reads: nothing is made or tried, and the directory need not exist.
     pub fn at(root: &Path) -> Self {
-        Self { root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()) }
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        Self { root, unsaved: Unsaved::default() }
     }
 
     /// Tries whether a certificate could be saved now.
@@ -136,27 +123,6 @@ impl Store {
         &self.root
     }
 
-    /// The stored account for a directory URL.
-    pub(crate) fn account(&self, directory: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.account_file(directory);
-        match fs::read(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError { action: "read", path, source }),
-        }
-    }
-
-    pub(crate) fn save_account(&self, directory: &str, text: &[u8]) -> Result<(), StoreError> {
-        let path = self.account_file(directory);
-        let mut missing: Vec<_> = path.ancestors().skip(1).take_while(|ancestor| !ancestor.exists()).collect();
-        missing.reverse();
-        for directory in missing {
-            durable::make_directory(directory, 0o700)?;
-        }
-        path.parent().into_iter().for_each(durable::collect);
-        durable::write(&path, text, 0o600)
-    }
-
     /// Where Lockgate keeps what is neither a certificate nor known to certbot.
     pub(crate) fn own_directory(&self) -> PathBuf {
         self.root.join("lockgate")
@@ -169,14 +135,6 @@ impl Store {
             durable::collect_orphans(directory);
         }
         durable::write(path, text, mode)
-    }
-
-    /// Where the account for a directory URL is kept.
-    pub(crate) fn account_file(&self, directory: &str) -> PathBuf {
-        let url = directory.split_once("://").map_or(directory, |(_, rest)| rest);
-        let mut path = self.root.join("accounts");
-        path.extend(url.split('/').filter(|part| !part.is_empty() && *part != "." && *part != ".."));
-        path.join("lockgate").join("credentials.json")
     }
 
     /// The names of all lineages of which there is anything, in order.
@@ -203,8 +161,7 @@ impl Store {
             return same.clone();
         }
         // Files of which none make a certificate are nobody's.
-        let is_taken =
-            |name: &str| self.load(name).is_some() || self.root.join("renewal").join(format!("{name}.conf")).exists();
+        let is_taken = |name: &str| self.load(name).is_some() || self.is_configured(name);
         let mut candidate = first.to_owned();
         let mut number = 0;
         while is_taken(&candidate) {
@@ -235,13 +192,7 @@ impl Store {
         version.into_iter().find_map(|version| self.read(name, version))
     }
 
-    /// Saves a new version, and lets the links lead to it. After a crash in the middle either the old or the new version
-    /// loads, and saving again goes on.
-    ///
-    /// # Errors
-    ///
-    /// The system's, with the path.
-    pub(crate) fn save(&self, name: &str, issued: &Issued, key: &str, renewal: &Renewal) -> Result<Saved, StoreError> {
+    fn write_version(&self, name: &str, issued: &Issued, key: &str, renewal: &Renewal) -> Result<Saved, StoreError> {
         let (archive, live) = (self.root.join("archive").join(name), self.root.join("live").join(name));
         durable::make_directory(&archive, 0o755)?;
         durable::make_directory(&live, 0o755)?;
@@ -257,24 +208,17 @@ impl Store {
                 "chain" => (issued.chain.as_str(), 0o644, None),
                 _ => (fullchain.as_str(), 0o644, None),
             };
-            durable::write_for(&archive.join(format!("{kind}{version}.pem")), text.as_bytes(), mode, group)?;
+            durable::put_for(&archive.join(format!("{kind}{version}.pem")), text.as_bytes(), mode, group)?;
         }
+        // Whichever of them a crash before this leaves: less than all four are no version.
+        durable::sync_names(&archive)?;
         let readme = live.join("README");
         if !readme.exists() {
             durable::write(&readme, LINEAGE_README.as_bytes(), 0o644)?;
         }
         self.configure(name, renewal)?;
         self.lead_to(name, version)?;
-        let lineage = Lineage {
-            name: name.to_owned(),
-            version,
-            names: issued.names.clone(),
-            others: issued.others.clone(),
-            not_before: issued.not_before,
-            not_after: issued.not_after,
-            id: issued.id.clone(),
-        };
-        Ok(Saved { lineage, live })
+        Ok(Saved { lineage: Lineage::of(name, version, issued.clone()), live })
     }
 
     /// Mode and group of the next private key. An operator who let a group read the one in use, so that a mail server
@@ -284,10 +228,19 @@ impl Store {
         in_use.map_or((0o600, None), |key| (0o600 | (key.mode() & 0o074), Some(key.gid())))
     }
 
+    /// Whether all links lead to this version, and there is a configuration. Else a run was killed that saved it.
+    pub(crate) fn is_whole(&self, lineage: &Lineage) -> bool {
+        self.is_configured(&lineage.name) && self.linked(&lineage.name) == Some(lineage.version)
+    }
+
+    fn is_configured(&self, name: &str) -> bool {
+        self.root.join("renewal").join(format!("{name}.conf")).exists()
+    }
+
     /// Finishes what a killed run began: lets the links lead to this version, and writes the configuration if there is none.
     pub(crate) fn mend(&self, lineage: &Lineage, renewal: &Renewal) -> Result<(), StoreError> {
         let name = &lineage.name;
-        if !self.root.join("renewal").join(format!("{name}.conf")).exists() {
+        if !self.is_configured(name) {
             self.configure(name, renewal)?;
         }
         if self.linked(name) != Some(lineage.version) {
@@ -310,7 +263,9 @@ impl Store {
             // To write it anew would lose what others keep there.
             read => read.map_err(|source| StoreError { action: "read", path: conf.clone(), source })?,
         };
-        durable::write(&conf, renewal.written_into(&old, &self.root, name).as_bytes(), 0o644)
+        let new = renewal.written_into(&old, &self.root, name);
+        // A write that lasts takes long on some disks, and a renewal has nothing new to say.
+        if new == old { Ok(()) } else { durable::write(&conf, new.as_bytes(), 0o644) }
     }
 
     fn lead_to(&self, name: &str, version: u32) -> Result<(), StoreError> {
@@ -319,7 +274,8 @@ impl Store {
             let target = PathBuf::from(format!("../../archive/{name}/{kind}{version}.pem"));
             durable::link(&live.join(format!("{kind}.pem")), &target)?;
         }
-        Ok(())
+        // While they disagree, the newest version that is complete is the one: this one.
+        durable::sync_names(&live)
     }
 
     /// The version that all four links lead to.
@@ -355,30 +311,7 @@ impl Store {
         if file("cert")?.trim() != issued.certificate.trim() || file("chain")?.trim() != issued.chain.trim() {
             return None;
         }
-        let Issued { names, others, not_before, not_after, id, .. } = issued;
-        Some(Lineage { name: name.to_owned(), version, names, others, not_before, not_after, id })
-    }
-}
-
-impl Lineage {
-    /// Whether it is for these names and nothing else: a wildcard certificate must not give way to one without.
-    pub fn is_for(&self, names: &Names) -> bool {
-        self.names == *names && self.others.is_empty()
-    }
-
-    /// Whether it is for some of these names and nothing else.
-    pub fn is_part_of(&self, names: &Names) -> bool {
-        self.names.is_subset(names) && self.others.is_empty() && !self.names.is_empty()
-    }
-
-    /// Whether it is time for a new one: a third of its life is left, or half when it lives for less than ten days.
-    pub fn is_due(&self, now: SystemTime) -> bool {
-        self.life().ordinary() <= now
-    }
-
-    /// From when to when it is valid.
-    pub fn life(&self) -> Life {
-        Life { not_before: self.not_before, not_after: self.not_after }
+        Some(Lineage::of(name, version, issued))
     }
 }
 

@@ -10,10 +10,11 @@ use authenticator_api::{BoxFuture, Challenge, DomainName};
 
 use crate::{
     Authenticators, BoxError, ChallengeFailure, Client, Completeness, Fetcher, Lineage, Lock, LockError, Names,
-    Observer, ObtainError, Obtained, Presented, Progress, Record, Request, Saved, Store, ask, ledger,
+    Observer, ObtainError, Obtained, Presented, Progress, Record, Renewal, Request, Saved, Store, ask, ledger,
     obtain::on_disk,
     schedule::{Plan, Reason},
     self_check,
+    store::Certificate,
 };
 
 /// What looking after certificates needs of the world. One for all certificates, or one for each.
@@ -75,8 +76,9 @@ impl Upkeep<'_> {
     /// Then again, at once after anything but [`Visit::Rest`] and [`Visit::Failed`].
     ///
     /// The storage is locked only while a certificate is renewed, and looked at again then: another process may have been
-    /// quicker. An attempt is on record before it begins, so a storage that cannot be written costs no order. When the future
-    /// is dropped in the middle of an attempt, that counts as a failure, and the caller awaits [`Presented::cleanup`].
+    /// quicker. An attempt is on record before it begins, so a storage that cannot be written costs no order. A certificate that
+    /// was issued and cannot be saved is kept by the store, and saved by the next call that can do so. When the future is dropped
+    /// in the middle of an attempt, that counts as a failure, and the caller awaits [`Presented::cleanup`].
     ///
     /// One certificate at a time in a process: the lock is the process's, and whoever lets go of it does so for all.
     ///
@@ -93,16 +95,22 @@ impl Upkeep<'_> {
         let first = request.domains.first().ok_or((ObtainError::NoDomain, Reason::Missing))?;
         let name = request.name.clone().unwrap_or_else(|| first.to_string());
         let early = |error| (error, Reason::Missing);
+        if let Some(visit) = self.rescue(&name, request).await? {
+            return Ok(visit);
+        }
         // Asked at most once for each visit: an answer that makes the plan ask again must not make this a busy loop.
         let mut asked = false;
         loop {
             let mut known = self.known(&name, request).await.map_err(early)?;
+            if !known.is_whole {
+                self.mend(&name, request).await;
+            }
             match known.plan(request, (self.clock)()) {
                 Plan::Wait { until } => return Ok(Visit::Rest { until }),
                 Plan::AskAuthority if asked => return Ok(Visit::Rest { until: (self.clock)() + AFTER_A_FAULT }),
                 Plan::AskAuthority => {
                     asked = true;
-                    self.ask(&name, &mut known).await.map_err(early)?;
+                    self.ask(&name, &mut known).await;
                 }
                 Plan::Renew { reason } => {
                     return self.renew(&name, request, reason).await.map_err(|error| (error, reason));
@@ -112,26 +120,80 @@ impl Upkeep<'_> {
     }
 
     async fn known(&self, name: &str, request: &Request) -> Result<Known, ObtainError> {
-        let (name, names) = (name.to_owned(), request.domains.iter().cloned().collect::<Names>());
+        let (its_name, names) = (name.to_owned(), request.domains.iter().cloned().collect::<Names>());
         let mut known = on_disk(self.store, move |store| {
-            let (mut record, lineage, server) = (store.record(&name), store.load(&name), store.server(&name));
+            let name = &*its_name;
+            let (mut record, lineage, server) = (store.record(name), store.load(name), store.server(name));
             record.want(&names);
             record.suggestions.concern(lineage.as_ref().and_then(|lineage| lineage.id.as_deref()).unwrap_or_default());
-            Known { record, lineage, server }
+            let is_whole = lineage.as_ref().is_none_or(|lineage| store.is_whole(lineage));
+            Known { record, lineage, server, is_whole }
         })
         .await?;
-        known.record.settle((self.clock)());
+        if known.record.settle((self.clock)()) {
+            // Else every rest would begin anew at every look.
+            self.note(name, &known.record).await;
+        }
         Ok(known)
     }
 
-    async fn ask(&self, name: &str, known: &mut Known) -> Result<(), ObtainError> {
+    async fn ask(&self, name: &str, known: &mut Known) {
         let id = known.lineage.as_ref().and_then(|lineage| lineage.id.clone());
         let answer = match (&known.server, id) {
             (Some(server), Some(id)) => ask(self.client, server, &id).await,
             _ => crate::schedule::Answer::Unsupported,
         };
         known.record.suggestions.learn(answer, (self.clock)(), ledger::random());
-        self.remember(name, &known.record).await
+        self.note(name, &known.record).await;
+    }
+
+    /// Saves a certificate that was issued and could not be saved, unless it is not wanted any more.
+    async fn rescue(&self, name: &str, request: &Request) -> Result<Option<Visit>, (ObtainError, Reason)> {
+        let Some(Certificate { issued, key, renewal }) = self.store.unsaved(name) else { return Ok(None) };
+        let early = |error| (error, Reason::Missing);
+        let root = self.store.root().to_owned();
+        let _lock = self.lock(&root).await.map_err(early)?;
+        let mut known = self.known(name, request).await.map_err(early)?;
+        let now = (self.clock)();
+        let reason = known.reason(now);
+        // It may be the same one, and the links were not led to it.
+        let is_newer = known.lineage.as_ref().is_none_or(|lineage| lineage.not_before <= issued.not_before);
+        let is_wanted = issued.names.iter().all(|name| request.domains.contains(name))
+            && request.issuers.iter().any(|issuer| issuer.server() == renewal.server);
+        if !is_newer || !is_wanted {
+            self.store.forget_unsaved(name);
+            return Ok(None);
+        }
+        let its_name = name.to_owned();
+        let saved = on_disk(self.store, move |store| {
+            store.try_out()?;
+            store.save(&its_name, &issued, &key, &renewal)
+        });
+        let saved = saved.await.and_then(|saved| saved.map_err(ObtainError::from)).map_err(|error| (error, reason))?;
+        known.record.succeeded(&saved.lineage.names, &[], now);
+        self.note(name, &known.record).await;
+        Ok(Some(Visit::Issued { saved, refused: Vec::new(), reason }))
+    }
+
+    /// Finishes what a process began to save that was killed: other programs read keys and certificates through links.
+    async fn mend(&self, name: &str, request: &Request) {
+        let (its_name, usual) = (name.to_owned(), request.renewal.clone());
+        let mended = async {
+            let root = self.store.root().to_owned();
+            let _lock = self.lock(&root).await?;
+            let mend = move |store: &Store| match store.load(&its_name) {
+                Some(lineage) => {
+                    let server = store.server(&its_name).unwrap_or_else(|| usual.server.clone());
+                    store.mend(&lineage, &Renewal { server, ..usual })
+                }
+                None => Ok(()),
+            };
+            Ok::<_, ObtainError>(on_disk(self.store, mend).await??)
+        };
+        if let Err(error) = mended.await {
+            let error = error.sentence();
+            tracing::warn!(target: "lockgate::certificates", name, error, "what a process began to save that was killed cannot be finished");
+        }
     }
 
     async fn renew(&self, name: &str, request: &Request, reason: Reason) -> Result<Visit, ObtainError> {
@@ -168,14 +230,10 @@ impl Upkeep<'_> {
                 Visit::Failed { error, reason, until: record.free_at(known.lineage.as_ref(), now) }
             }
         };
-        match (self.remember(name, &known.record).await, &visit) {
-            // The certificate is there; what is forgotten is found out again.
-            (Err(error), Visit::Issued { .. }) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(target: "lockgate::certificates", name, error, "the certificate is stored, but not its record");
-            }
-            (remembered, _) => remembered?,
+        if let (Visit::Failed { error: ObtainError::Store(_), .. }, Some(_)) = (&visit, self.store.unsaved(name)) {
+            tracing::warn!(target: "lockgate::certificates", name, "the new certificate cannot be saved, it is kept in memory until it can");
         }
+        self.note(name, &known.record).await;
         Ok(visit)
     }
 
@@ -246,6 +304,13 @@ impl Upkeep<'_> {
         let (name, record) = (name.to_owned(), record.clone());
         Ok(on_disk(self.store, move |store| store.save_record(&name, &record)).await??)
     }
+
+    /// Remembers it if possible.
+    async fn note(&self, name: &str, record: &Record) {
+        let (name, record) = (name.to_owned(), record.clone());
+        // It is interrupted only with the whole process.
+        let _ = on_disk(self.store, move |store| store.note_record(&name, &record)).await;
+    }
 }
 
 /// What storage has for a certificate.
@@ -254,9 +319,16 @@ struct Known {
     lineage: Option<Lineage>,
     /// Where the certificate is from.
     server: Option<String>,
+    /// Whether other programs find it, too.
+    is_whole: bool,
 }
 
 impl Known {
+    /// Why there should be another certificate.
+    fn reason(&self, now: SystemTime) -> Reason {
+        crate::schedule::due(&self.record.situation(self.lineage.as_ref(), false, now)).1
+    }
+
     fn plan(&self, request: &Request, now: SystemTime) -> Plan {
         let mut situation = self.record.situation(self.lineage.as_ref(), request.force, now);
         situation.is_foreign = self.lineage.is_some()

@@ -17,7 +17,7 @@ use crate::{
     access_log::{AccessLog, Opened, Writer},
     admission::Admission,
     generation::Generation,
-    listeners::{Change, Listeners, Socket},
+    listeners::{Change, Entrance, Listeners, Socket},
     shard::{Orders, Phase, Shard},
 };
 
@@ -175,6 +175,11 @@ impl Engine {
     /// Where it listens: listener names and addresses, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<(Arc<str>, ListenAddress)> {
         self.listeners.addresses()
+    }
+
+    /// A listener, as it is now.
+    pub fn entrance(&self, listener: &str) -> Entrance {
+        self.listeners.entrance(listener)
     }
 
     /// The counters of all shards, added up.

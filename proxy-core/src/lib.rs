@@ -37,6 +37,7 @@ pub use access_log::{Format, LogConfig, Sink};
 pub use config::{ClientTimeouts, Config, HeadLimits, Listener, SocketAccess};
 pub use engine::{Bound, Drained, Engine};
 pub use listener::ListenAddress;
+pub use listeners::Entrance;
 pub use metrics::{Counters, Metric, Snapshot};
 pub use plugin_api::{Cidr, CidrError};
 pub use route::{HostPattern, HostPatternError, Route};

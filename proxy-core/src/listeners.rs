@@ -2,11 +2,14 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     ListenAddress, Listener, StartError,
@@ -23,6 +26,9 @@ pub(crate) struct Slot {
     /// The listener that it belongs to now.
     pub(crate) listener: ArcSwap<Listener>,
     closing: watch::Sender<bool>,
+    /// Connections that came by it and are open.
+    open: AtomicU64,
+    emptied: Notify,
 }
 
 /// One shard's socket of a slot.
@@ -35,6 +41,29 @@ pub(crate) struct Socket {
 #[derive(Default)]
 pub(crate) struct Listeners {
     slots: Mutex<Vec<Arc<Slot>>>,
+}
+
+/// The addresses of a listener of a running engine, for whoever leads visitors there for a while.
+#[derive(Clone)]
+pub struct Entrance(Vec<Arc<Slot>>);
+
+impl Entrance {
+    /// The port of its addresses; the first one where there are several, and `None` where it has none or is gone.
+    pub fn port(&self) -> Option<u16> {
+        self.0.iter().find_map(|slot| slot.address.inet()).map(|address| address.port())
+    }
+
+    /// How many connections are open that came this way.
+    pub fn open(&self) -> u64 {
+        self.0.iter().map(|slot| slot.open.load(Ordering::Acquire)).sum()
+    }
+
+    /// Ready when there is none. New ones may come at any time: whoever waits has seen to it that they do not.
+    pub async fn empty(&self) {
+        for slot in &self.0 {
+            slot.empty().await;
+        }
+    }
 }
 
 /// A change that can no longer fail.
@@ -69,6 +98,31 @@ impl Slot {
     fn hide(&self) {
         if let Some(file) = &self.file {
             file.remove();
+        }
+    }
+
+    /// A connection has come.
+    pub(crate) fn opens(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub(crate) fn closes(&self) {
+        if self.open.fetch_sub(1, Ordering::Release) == 1 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Ready when nobody is there who came by it.
+    async fn empty(&self) {
+        loop {
+            let mut emptied = std::pin::pin!(self.emptied.notified());
+            // From here on nobody who leaves is missed.
+            emptied.as_mut().enable();
+            if self.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            emptied.await;
         }
     }
 
@@ -118,6 +172,8 @@ impl Listeners {
                     file: bound.file,
                     listener: ArcSwap::from(Arc::clone(&listener)),
                     closing: watch::Sender::new(false),
+                    open: AtomicU64::new(0),
+                    emptied: Notify::new(),
                 });
                 for (shard, socket) in change.sockets.iter_mut().zip(bound.sockets) {
                     shard.push(Socket { slot: Arc::clone(&slot), socket });
@@ -147,6 +203,12 @@ impl Listeners {
     /// Lets nobody find the unix sockets any more. Whoever has connected is still served.
     pub(crate) fn hide(&self) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|slot| slot.hide());
+    }
+
+    /// The addresses of one listener.
+    pub(crate) fn entrance(&self, name: &str) -> Entrance {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        Entrance(slots.iter().filter(|slot| *slot.listener.load().name == *name).cloned().collect())
     }
 
     /// Names and addresses, with the ports that the system chose.

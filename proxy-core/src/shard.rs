@@ -95,7 +95,12 @@ impl Shard {
 
     /// Turns true when the shard drains or stops.
     pub(crate) fn closing(&self) -> watch::Receiver<bool> {
-        self.closing.subscribe()
+        let mut closing = self.closing.subscribe();
+        if *closing.borrow() {
+            // Who comes when it has been said is to hear it, too.
+            closing.mark_changed();
+        }
+        closing
     }
 
     /// Ready when the shard is to drain or stop.
@@ -215,7 +220,8 @@ fn admit(
         // Otherwise a large buffer hides for minutes whether a client reads; a smaller one would slow down those that do.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
     }
-    let open = Open { shard: Arc::clone(shard), _seat: seat };
+    slot.opens();
+    let open = Open { shard: Arc::clone(shard), slot: Arc::clone(slot), _seat: seat };
     let (shard, proxy, port) = (Arc::clone(shard), Arc::clone(proxy), slot.address.port());
     let edge = Edge::new(shard, proxy, listener, Arc::new(connection), port, guest);
     tokio::spawn(async move {
@@ -246,11 +252,13 @@ fn connection(listener: &Listener, stream: &ClientSocket, client: Client) -> Opt
 /// Counts a connection as open until it is dropped.
 struct Open {
     shard: Arc<Shard>,
+    slot: Arc<Slot>,
     _seat: Option<Seat>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.slot.closes();
         self.shard.metrics.count(Metric::Closed);
         self.shard.idle.notify_one();
     }

@@ -11,7 +11,12 @@ pub(super) fn run(file: Option<&Path>) -> Exit {
                 report::plain(format!("{remark}\n"));
             }
             let (listeners, routes) = (loaded.engine.listeners.len(), loaded.engine.routes.len());
-            report::line(format!("the configuration is good: {listeners} listener(s), {routes} route(s)"));
+            let certificates = loaded.certificates.managed.len() + loaded.certificates.files.len();
+            let certificates =
+                if certificates == 0 { String::new() } else { format!(", {certificates} certificate(s)") };
+            report::line(format!(
+                "the configuration is good: {listeners} listener(s), {routes} route(s){certificates}"
+            ));
             Exit::Success
         }
         Err(exit) => exit,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use plugin_api::{
     BuildCx, Chain, Link, Named, SharedStore,
+    chain::ChainError,
     config::{Array, Problem, Problems, Span, Spans, did_you_mean},
     http::Method,
     schemars::{self, JsonSchema},
@@ -148,11 +149,17 @@ fn build_chain(
         Ok(chain) => Some(Arc::new(chain)),
         Err(error) => {
             let span = places.get(error.index()).cloned().unwrap_or(chain.span);
-            problems.push(Problem::new(span, error.to_string()));
+            let problem = Problem::new(span, error.to_string());
+            problems.push(match error {
+                ChainError::Empty | ChainError::Open { .. } => problem.with_hint(ENDINGS),
+                _ => problem,
+            });
             None
         }
     }
 }
+
+const ENDINGS: &str = "end it with `upstream`, or with `https-redirect` and its `otherwise = \"refuse\"`";
 
 fn plugins_hint() -> String {
     format!("there are: {}", plugin_names().join(", "))

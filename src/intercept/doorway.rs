@@ -51,11 +51,13 @@ impl Doorway {
     /// Closes it, if it is open, and says how many visitors were cut at the end of the drain.
     pub(crate) async fn close(&self) -> Result<Option<u64>, BoxError> {
         let mut held = Arc::clone(&self.open).lock_owned().await;
-        let Some(open) = held.take() else { return Ok(None) };
-        // From here on the end of the gate is what we want.
-        open.guard.abort();
+        let Some(Open { interception, guard }) = held.take() else { return Ok(None) };
+        // From here on the end of the gate is what we want; and its loss was somebody's business once.
+        guard.abort();
+        let _ = guard.await;
+        self.lost.send_replace(false);
         let closing = tokio::spawn(async move {
-            let cut = open.interception.close().await;
+            let cut = interception.close().await;
             drop(held);
             cut
         });

@@ -16,7 +16,7 @@ use crate::{
     cli::report,
     config::{LoadError, Loaded, Process, Program},
     tinyproxy,
-    upkeep::{AT_RELOAD, Upkeep},
+    upkeep::{Patience, Upkeep},
 };
 
 /// What stays as it was at the start, whatever the file says by now.
@@ -97,22 +97,26 @@ impl Running {
             started.push(authenticator);
             Ok(())
         });
+        let gone: Vec<_> = current.iter().filter(|one| !has(&authenticators, one)).cloned().collect();
         let mut upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Upkeep::prepare(certificates, &self.lasting);
         // A listener that is new has something to show from its first client on.
         upkeep.show(&current, Some(&next), &self.lasting);
+        if begun.is_ok() && !gone.is_empty() {
+            // An order that is under way ends before its authenticators do, and before the routes by which they answer.
+            upkeep.stop(Patience::RELOAD, &self.runtime);
+        }
         if let Err(error) = begun.and_then(|()| self.engine.reload(config).map_err(ReloadError::from)) {
             upkeep.show(&current, None, &self.lasting);
+            upkeep.start(&self.engine, &self.lasting, &self.runtime);
             self.stop(started);
             return Err(error);
         }
-        // An order that is under way ends before its authenticators do.
-        upkeep.stop(AT_RELOAD, &self.runtime);
+        upkeep.stop(Patience::RELOAD, &self.runtime);
         next.show(&authenticators, None, &self.lasting);
-        next.start(&self.lasting, &self.runtime);
+        next.start(&self.engine, &self.lasting, &self.runtime);
         *upkeep = next;
         drop(upkeep);
-        let gone = current.iter().filter(|one| !has(&authenticators, one)).cloned().collect();
         *current = authenticators;
         drop(current);
         self.stop(gone);

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     cli::Exit,
     lasting::Lasting,
-    upkeep::{AT_THE_END, Upkeep},
+    upkeep::{Patience, Upkeep},
 };
 
 /// Everything that serves or that must be put away at the end.
@@ -113,8 +113,9 @@ impl Running {
 
     fn end(self, runtime: &Runtime, wish: Wish, patience: Duration, mut signals: Signals) {
         let Self { service, engine, authenticators, pid_file, upkeep, .. } = self;
+        let order = if wish == Wish::Stop { Patience::STOP } else { Patience::DRAIN };
         // An authority that is on its way is still answered: authenticators and listeners are there.
-        upkeep.into_inner().unwrap_or_else(PoisonError::into_inner).stop(AT_THE_END, runtime.handle());
+        upkeep.into_inner().unwrap_or_else(PoisonError::into_inner).stop(order, runtime.handle());
         let drained = if wish == Wish::Stop && service.manner == Manner::Lockgate {
             engine.stop()
         } else {

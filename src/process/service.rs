@@ -240,7 +240,7 @@ impl Service {
             None => {}
         }
         let engine = bound.start()?;
-        upkeep.start(&self.lasting, runtime.handle());
+        upkeep.start(&engine, &self.lasting, runtime.handle());
         let directory = if as_daemon { std::env::current_dir().ok() } else { None };
         let running = Running {
             lasting: Arc::clone(&self.lasting),

@@ -2,6 +2,7 @@
 
 use authenticator_api::{BoxFuture, Challenge};
 use certificates::{BoxError, Observer, Progress};
+use tokio::sync::Notify;
 
 use crate::intercept::{Doorway, Intercept};
 
@@ -15,6 +16,8 @@ pub(super) struct Watching<'a> {
     pub(super) certificate: &'a str,
     /// Whether visitors have to be led to us while an authority validates.
     pub(super) doorway: Option<&'a Doorway>,
+    /// Told when there is a new certificate on disk.
+    pub(super) saved: &'a Notify,
 }
 
 impl Attendant {
@@ -50,6 +53,9 @@ impl Observer for Watching<'_> {
                 target: "lockgate::certificates", certificate, directory, message, "an authority failed, asking the next one"
             ),
             other => {
+                if let Progress::Saved { .. } = other {
+                    self.saved.notify_one();
+                }
                 tracing::debug!(target: "lockgate::certificates", certificate, progress = ?other, "an order goes on")
             }
         }

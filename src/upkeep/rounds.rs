@@ -1,18 +1,19 @@
 //! One certificate after the other, again and again.
 
 use std::{
-    path::PathBuf,
+    path::Path,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use certificates::{Blame, ChallengeFailure, Client, Fetcher, Presented, Store, Visit};
-
-use tokio::sync::watch;
+use certificates::{Blame, ChallengeFailure, Client, Fetcher, Presented, Store, Unsaved, Visit, schedule::Reason};
+use tokio::sync::{Notify, watch};
 
 use super::{
     Bulletin, Upkeep,
     attendant::{Attendant, Watching},
+    complaint::Complaints,
     fetch::ByName,
     notify::{self, Event},
     shelf::Shelf,
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     cli::report,
     config::{Certificates, Managed},
+    lasting::Lasting,
 };
 
 /// Goes round all certificates of one configuration.
@@ -33,22 +35,28 @@ pub(super) struct Rounds {
     due: Vec<SystemTime>,
     /// Opened when it is first needed: whoever only shows files needs none.
     storage: Option<(Store, Client)>,
-    /// Why there is none, as it was told last.
-    complaint: String,
+    unsaved: Unsaved,
+    complaints: Complaints,
     stopping: watch::Receiver<bool>,
 }
 
 impl Rounds {
-    pub(super) fn new(upkeep: &Upkeep, bulletin: Arc<Bulletin>, stopping: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        upkeep: &Upkeep,
+        attendant: &Arc<Attendant>,
+        lasting: &Lasting,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             configured: Arc::clone(&upkeep.configured),
             shelf: Arc::clone(&upkeep.shelf),
             presented: Arc::clone(&upkeep.presented),
-            attendant: Arc::clone(&upkeep.attendant),
-            bulletin,
+            attendant: Arc::clone(attendant),
+            bulletin: Arc::clone(&lasting.bulletin),
             due: vec![SystemTime::UNIX_EPOCH; upkeep.configured.managed.len()],
             storage: None,
-            complaint: String::new(),
+            unsaved: lasting.unsaved.clone(),
+            complaints: Complaints::default(),
             stopping,
         }
     }
@@ -77,24 +85,32 @@ impl Rounds {
 
     /// Looks after one certificate for as long as there is something to do. Returns when to look again.
     async fn look_after(&mut self, index: usize) -> SystemTime {
-        let configured = Arc::clone(&self.configured);
+        let (configured, attendant) = (Arc::clone(&self.configured), Arc::clone(&self.attendant));
+        let presented = Arc::clone(&self.presented);
         let managed = &configured.managed[index];
-        let Some((store, client)) = self.storage().await else { return SystemTime::now() + WITHOUT_STORAGE };
-        let doorway = self.attendant.doorway().filter(|_| managed.intercept);
-        let observer = Watching { certificate: managed.name(), doorway };
+        let (store, client) = match self.storage().await {
+            Ok(opened) => opened,
+            Err((blame, message)) => {
+                self.complain(managed, blame, message);
+                return SystemTime::now() + WITHOUT_STORAGE;
+            }
+        };
+        let doorway = attendant.doorway().filter(|_| managed.intercept);
+        let saved = Notify::new();
+        let observer = Watching { certificate: managed.name(), doorway, saved: &saved };
         // Before the gate is open nothing of ours would be found.
         let fetcher: Option<&dyn Fetcher> = (configured.self_check && doorway.is_none()).then_some(&ByName);
         let upkeep = certificates::Upkeep {
             client: &client,
             store: &store,
             authenticators: &managed.authenticators,
-            presented: &self.presented,
+            presented: &presented,
             observer: &observer,
             fetcher,
             clock: &SystemTime::now,
         };
         loop {
-            let started = std::time::Instant::now();
+            let started = Instant::now();
             let lost = async {
                 match doorway {
                     Some(doorway) => doorway.lost().await,
@@ -102,16 +118,18 @@ impl Rounds {
                 }
             };
             let visit = tokio::select! {
-                visit = upkeep.look_after(&managed.request) => visit,
+                visit = self.show_when(&saved, upkeep.look_after(&managed.request)) => visit,
                 () = lost => {
                     tracing::error!(target: "lockgate::interception", certificate = managed.name(), "the gate closed by itself: the process that held it ended");
-                    self.presented.cleanup().await;
-                    self.attendant.leave().await;
+                    presented.cleanup().await;
+                    attendant.leave().await;
                     // The attempt that began is on record, and found there as a failure.
                     return SystemTime::now();
                 }
             };
-            self.refresh().await;
+            if !matches!(visit, Visit::Rest { .. }) {
+                self.refresh().await;
+            }
             self.tell(managed, &visit, started.elapsed());
             match visit {
                 Visit::Rest { until } | Visit::Failed { until, .. } => return until,
@@ -121,25 +139,27 @@ impl Rounds {
         }
     }
 
-    /// Storage and client; `None` when they cannot be had, which is told.
-    async fn storage(&mut self) -> Option<(Store, Client)> {
-        if self.storage.is_none() {
-            let (root, ca) = (self.configured.storage.clone()?, self.configured.ca.clone());
-            let opened = tokio::task::spawn_blocking(move || open(root, ca)).await;
-            match opened.unwrap_or_else(|error| Err(error.to_string())) {
-                Ok(opened) => self.storage = Some(opened),
-                Err(error) => {
-                    if self.complaint != error {
-                        tracing::error!(target: "lockgate::certificates", error, "certificates are not looked after; tried again every minute");
-                        self.complaint = error;
-                    }
-                    for managed in &self.configured.managed {
-                        self.bulletin.tried(managed.name(), word(Blame::Storage), SystemTime::now());
-                    }
-                }
+    /// Goes on with this, and shows what is new as soon as it is `saved`: to write down after that what became of the attempt
+    /// takes long on some disks.
+    async fn show_when<T>(&self, saved: &Notify, attempt: impl Future<Output = T>) -> T {
+        let mut attempt = pin!(attempt);
+        loop {
+            tokio::select! {
+                ended = &mut attempt => return ended,
+                () = saved.notified() => self.refresh().await,
             }
         }
-        self.storage.clone()
+    }
+
+    /// Storage and client, or whose fault it is that they cannot be had, and why.
+    async fn storage(&mut self) -> Result<(Store, Client), (Blame, String)> {
+        if let Some(opened) = &self.storage {
+            return Ok(opened.clone());
+        }
+        let (root, ca) = (self.configured.storage.clone().unwrap_or_default(), self.configured.ca.clone());
+        let opened = tokio::task::spawn_blocking(move || open(&root, ca.as_deref())).await;
+        let (store, client) = opened.unwrap_or_else(|error| Err((Blame::Storage, error.to_string())))?;
+        Ok(self.storage.insert((store.with(self.unsaved.clone()), client)).clone())
     }
 
     /// Shows what has changed on disk.
@@ -150,8 +170,22 @@ impl Rounds {
         let _ = tokio::task::spawn_blocking(read).await;
     }
 
+    /// Nothing can be done about a certificate.
+    fn complain(&mut self, managed: &Managed, blame: Blame, message: String) {
+        let certificate = managed.name();
+        if self.complaints.is_news(certificate, &message, Instant::now()) {
+            tracing::error!(
+                target: "lockgate::certificates", certificate, class = word(blame), error = message,
+                "a certificate is not looked after; tried again every minute"
+            );
+            self.announce(Event { message, ..Event::failed(managed, blame) });
+        } else {
+            self.count(certificate, word(blame));
+        }
+    }
+
     /// One line in the log for each attempt, one count, and a word to the operator's program.
-    fn tell(&self, managed: &Managed, visit: &Visit, took: Duration) {
+    fn tell(&mut self, managed: &Managed, visit: &Visit, took: Duration) {
         let names = |names: &certificates::Names| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let mut event = Event { certificate: managed.name().to_owned(), ..Event::default() };
         let certificate = managed.name();
@@ -182,27 +216,47 @@ impl Rounds {
                 );
             }
             Visit::Failed { error, reason, until } => {
-                event.what = "failed";
-                event.class = word(error.blame());
-                event.names = managed.request.domains.iter().map(ToString::to_string).collect();
+                event = Event::failed(managed, error.blame());
                 event.refused = error.failures().iter().map(|failure| failure.domain.clone()).collect();
                 event.message = error.sentence();
+                if error.blame() != Blame::Storage {
+                    self.complaints.forget(certificate);
+                } else if !self.complaints.is_news(certificate, &event.message, Instant::now()) {
+                    return self.count(certificate, event.class);
+                }
                 let rest = until.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+                let link = error.link().or_else(|| error.failures().iter().find_map(ChallengeFailure::link));
+                let shown = if *reason == Reason::Missing { "a placeholder" } else { "the last good one" };
                 tracing::error!(
                     target: "lockgate::certificates", certificate, result = event.what, ?reason, class = event.class,
-                    error = event.message, link = error.link(), again_in_seconds = rest, milliseconds = took,
-                    "there is no new certificate; the last good one is shown"
+                    error = event.message, link, again_in_seconds = rest, milliseconds = took,
+                    "there is no new certificate; {shown} is shown"
                 );
+                return self.announce(event);
             }
         }
-        self.bulletin.tried(certificate, event.class, SystemTime::now());
+        self.complaints.forget(certificate);
+        self.announce(event);
+    }
+
+    fn announce(&self, event: Event) {
+        self.count(&event.certificate, event.class);
         if let Some(command) = &self.configured.notify {
             notify::tell(command, event);
         }
     }
+
+    fn count(&self, certificate: &str, class: &'static str) {
+        self.bulletin.tried(certificate, class, SystemTime::now());
+    }
 }
 
 impl Event {
+    fn failed(managed: &Managed, blame: Blame) -> Self {
+        let names = managed.request.domains.iter().map(ToString::to_string).collect();
+        Self { what: "failed", certificate: managed.name().to_owned(), class: word(blame), names, ..Self::default() }
+    }
+
     fn miss(&mut self, refused: &[ChallengeFailure]) {
         self.refused = refused.iter().map(|failure| failure.domain.clone()).collect();
         let told: Vec<_> = refused.iter().map(|failure| format!("{}: {}", failure.domain, failure.detail)).collect();
@@ -210,9 +264,9 @@ impl Event {
     }
 }
 
-fn open(root: PathBuf, ca: Option<PathBuf>) -> Result<(Store, Client), String> {
-    let store = Store::open(&root).map_err(|error| report::sentence(&error))?;
-    let client = Client::new(ca.as_deref()).map_err(|error| report::sentence(&error))?;
+fn open(root: &Path, ca: Option<&Path>) -> Result<(Store, Client), (Blame, String)> {
+    let store = Store::open(root).map_err(|error| (Blame::Storage, report::sentence(&error)))?;
+    let client = Client::new(ca).map_err(|error| (Blame::Configuration, report::sentence(&error)))?;
     Ok((store, client))
 }
 

@@ -17,6 +17,8 @@ use crate::cli::report;
 /// All certificates of a configuration, the one for clients that name no known host first.
 pub(super) struct Shelf {
     items: Vec<Item>,
+    /// What another shelf has and is shown behind them.
+    behind: Vec<ServerCertificate>,
     certificates: Arc<ServerCertificates>,
     bulletin: Arc<Bulletin>,
 }
@@ -52,7 +54,7 @@ type Stamp = [(u64, i64, i64, u64); 2];
 impl Shelf {
     /// An empty shelf, from which these are shown.
     pub(super) fn new(certificates: Arc<ServerCertificates>, bulletin: Arc<Bulletin>) -> Self {
-        Self { items: Vec::new(), certificates, bulletin }
+        Self { items: Vec::new(), behind: Vec::new(), certificates, bulletin }
     }
 
     /// Adds a certificate and reads it. Blocks on files.
@@ -72,26 +74,37 @@ impl Shelf {
         }
     }
 
-    /// Shows what there is, and nothing else; `also` goes on being shown behind it.
-    pub(super) fn show(&self, also: Option<&Self>) {
-        let all = self.items.iter().chain(also.iter().flat_map(|also| &also.items));
-        self.certificates.show(all.filter_map(|item| item.shown.clone()).collect());
-        for item in &self.items {
-            self.bulletin.shows(&item.name, item.not_after);
-        }
-        if also.is_none() {
-            self.bulletin.keep(&self.items.iter().map(|item| item.name.as_str()).collect::<Vec<_>>());
-        }
+    /// Shows what there is by now, and nothing else; `also` goes on being shown behind it. Blocks on files.
+    pub(super) fn show(&mut self, also: Option<&Self>) {
+        self.read_again();
+        self.behind = also.iter().flat_map(|also| &also.items).filter_map(|item| item.shown.clone()).collect();
+        self.display();
     }
 
     /// Reads again what has changed, whoever changed it, and shows it. Blocks on files.
     pub(super) fn refresh(&mut self) {
+        if self.read_again() {
+            self.display();
+        }
+    }
+
+    /// Whether anything is another one now.
+    fn read_again(&mut self) -> bool {
         let mut is_other = false;
         for item in &mut self.items {
             is_other |= item.has_changed() && item.read();
         }
-        if is_other {
-            self.show(None);
+        is_other
+    }
+
+    fn display(&self) {
+        let shown = self.items.iter().filter_map(|item| item.shown.clone());
+        self.certificates.show(shown.chain(self.behind.iter().cloned()).collect());
+        for item in &self.items {
+            self.bulletin.shows(&item.name, item.not_after);
+        }
+        if self.behind.is_empty() {
+            self.bulletin.keep(&self.items.iter().map(|item| item.name.as_str()).collect::<Vec<_>>());
         }
     }
 }
@@ -191,6 +204,37 @@ mod tests {
         fs::remove_file(path("key.pem")).unwrap();
         shelf.refresh();
         assert_eq!(shown(), ["two.example"]);
+    }
+
+    #[test]
+    fn what_was_written_meanwhile_is_shown_at_once_and_what_is_behind_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |file: &str| directory.path().join(file);
+        let (certificates, bulletin) = (ServerCertificates::new(), Arc::<Bulletin>::default());
+        let shelf = |name: &str| {
+            let mut shelf = Shelf::new(Arc::clone(&certificates), Arc::clone(&bulletin));
+            let source = Source::Files { certificate: path("site.pem"), key: path("key.pem") };
+            shelf.add(name.to_owned(), vec![name.to_owned()], source);
+            shelf
+        };
+        let shown = |name: &str| {
+            let found = certificates.find(Some(name)).unwrap();
+            found.names().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (mut old, mut new) = (shelf("old.example"), shelf("new.example"));
+        old.show(Some(&new));
+        assert_eq!(
+            (shown("old.example"), shown("new.example")),
+            (vec!["old.example".into()], vec!["new.example".into()])
+        );
+        write(directory.path(), "one.example");
+        old.refresh();
+        assert_eq!(
+            (shown("one.example"), shown("new.example")),
+            (vec!["one.example".into()], vec!["new.example".into()])
+        );
+        new.show(None);
+        assert_eq!(shown("new.example"), ["one.example"], "what the new one has read before was nothing");
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use crate::support::{self, Stage, obtain};
-use test_support::{Network, Nginx, Pebble, Phase, Place, Process, Report, Visitors};
+use test_support::{
+    CaFront, Lockgate, Network, Nginx, Pebble, Phase, Place, Process, Report, Visitors,
+    ca_front::{Endpoint, Fault, Times},
+    poll,
+};
 
 fn whole_run(method: &str, requests: u64) -> Report {
     let network = Network::new(["site", "visitors", "authority"]).unwrap();
@@ -118,4 +122,99 @@ fn two_hundred_silent_visitors_delay_nothing() {
     assert!(status.success(), "{}", lockgate.output());
     assert!(took < Duration::from_secs(5), "it took {took:?}");
     drop((held, more));
+}
+
+/// The proxy of another service of this machine, which looks after the application's certificate.
+fn steps_in(listener: &str, interception: &str) {
+    let network = Network::new(["site", "visitors", "authority"]).unwrap();
+    let [site, visitors, authority] = network.hosts();
+    let nginx = Nginx::start_at(&Place::from(site), 80).unwrap();
+    let pebble = Pebble::in_network(authority, site, true).unwrap();
+    let front = CaFront::start(&pebble).unwrap();
+    let storage = test_support::scratch_dir().unwrap();
+    let mut watched = nginx.site();
+    watched.served_at = true;
+    let load = Visitors::start(&Place::from(visitors), &watched, 16);
+    assert!(load.wait_for(500, Duration::from_secs(60)), "the visitors are too slow");
+    load.enter(Phase::During);
+    let config = format!(
+        "[server]\nshards = 2\n[[listener]]\nname = \"other\"\naddress = [\"127.0.0.1:0\"]\n{listener}\
+         [[authenticator]]\nname = \"memory\"\nuse = \"standalone\"\n\
+         [acme]\ndirectory = \"{}\"\nca = \"{}\"\nagree_to_terms = true\nstorage = \"{}\"\nauthenticator = \"memory\"\n\
+         [[certificate]]\ndomains = [\"site.example\"]\n[interception]\n{interception}\n\
+         [[route]]\nchain = [{{ use = \"acme-challenge\", authenticator = \"memory\" }}, \
+         {{ use = \"upstream\", servers = [\"original-destination\"] }}]\n",
+        front.directory_url(),
+        front.ca_file().display(),
+        storage.path().display(),
+    );
+    let lockgate = Lockgate::run_at(&Place::from(site), support::LOCKGATE, &config).unwrap();
+    let done = || lockgate.output().contains("interception ended").then_some(());
+    poll(Duration::from_secs(60), done).unwrap_or_else(|| panic!("{}\n{}", lockgate.output(), pebble.output()));
+    load.enter(Phase::After);
+    let target = load.requests() + 300;
+    assert!(load.wait_for(target, Duration::from_secs(60)));
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{:#?}\n{}", report.reasons, lockgate.output());
+    assert!(lockgate.output().contains("there is a new certificate"), "{}", lockgate.output());
+    assert!(storage.path().join("live/site.example/fullchain.pem").exists());
+    support::assert_no_table(site);
+    support::site_answers(visitors, nginx.site(), Duration::from_secs(1));
+}
+
+#[test]
+fn a_running_proxy_steps_in_for_a_certificate_that_is_due() {
+    steps_in("", "port = 80\n");
+}
+
+#[test]
+fn visitors_are_led_to_a_listener_of_the_running_proxy_by_tproxy() {
+    let listener = "[[listener]]\nname = \"intercept\"\naddress = [\"0.0.0.0:8081\", \"[::]:8081\"]\n\
+                    transparent = true\nkeep_alive = false\n";
+    steps_in(listener, "listener = \"intercept\"\n");
+}
+
+#[test]
+fn visitors_are_led_to_a_listener_of_the_running_proxy_by_a_redirect() {
+    let listener = "[[listener]]\nname = \"intercept\"\naddress = [\"0.0.0.0:8081\", \"[::]:8081\"]\n\
+                    redirected = true\nkeep_alive = false\n";
+    steps_in(listener, "listener = \"intercept\"\n");
+}
+
+/// Whoever kills the process that holds the gate: visitors reach the application again at once, and the proxy rests and goes on.
+#[test]
+fn a_gate_that_is_taken_away_costs_an_attempt_and_nothing_else() {
+    let network = Network::new(["site", "visitors", "authority"]).unwrap();
+    let [site, visitors, authority] = network.hosts();
+    let nginx = Nginx::start_at(&Place::from(site), 80).unwrap();
+    let pebble = Pebble::in_network(authority, site, true).unwrap();
+    let front = CaFront::start(&pebble).unwrap();
+    front.inject(Endpoint::Challenge, Times::Forever, Fault::Hang);
+    let storage = test_support::scratch_dir().unwrap();
+    let config = format!(
+        "[[listener]]\nname = \"other\"\naddress = [\"127.0.0.1:0\"]\n\
+         [[authenticator]]\nname = \"memory\"\nuse = \"standalone\"\n\
+         [acme]\ndirectory = \"{}\"\nca = \"{}\"\nagree_to_terms = true\nstorage = \"{}\"\nauthenticator = \"memory\"\n\
+         [[certificate]]\ndomains = [\"site.example\"]\n[interception]\n\
+         [[route]]\nchain = [{{ use = \"upstream\", servers = [\"127.0.0.1:80\"] }}]\n",
+        front.directory_url(),
+        front.ca_file().display(),
+        storage.path().display(),
+    );
+    let lockgate = Lockgate::run_at(&Place::from(site), support::LOCKGATE, &config).unwrap();
+    let says = |what: &str, within| poll(within, || lockgate.output().contains(what).then_some(()));
+    says(Stage::GateOpen.line(), Duration::from_secs(30)).unwrap_or_else(|| panic!("{}", lockgate.output()));
+    let holder =
+        site.command("pkill").args(["-KILL", "--ns", &lockgate.id().to_string(), "--nslist", "net", "nft"]).status();
+    assert!(holder.unwrap().success(), "nobody holds the gate");
+    support::site_answers(visitors, nginx.site(), Duration::from_secs(1));
+    says("the gate closed by itself", Duration::from_secs(10)).unwrap_or_else(|| panic!("{}", lockgate.output()));
+    support::wait_for_no_table(site, Duration::from_secs(5));
+    front.clear_faults();
+    // It rests for a minute; who asks again now, beside it, is served, and it shows what came.
+    let mut again = obtain(&Place::from(site), &pebble, storage.path(), &["site.example"]);
+    let mut again = Process::spawn(again.args(["--intercept", "80"])).unwrap();
+    assert!(again.wait(Duration::from_secs(60)).unwrap().success(), "{}", again.output());
+    says("another certificate is shown", Duration::from_secs(20)).unwrap_or_else(|| panic!("{}", lockgate.output()));
+    assert_eq!(lockgate.output().matches("the gate closed by itself").count(), 1, "{}", lockgate.output());
 }

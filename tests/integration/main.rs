@@ -7,6 +7,7 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+mod addresses;
 mod bad_days;
 mod certbot;
 mod clients;
@@ -26,7 +27,10 @@ mod process;
 mod proxy;
 mod reload;
 mod reverse;
+mod self_check;
 mod slow;
+mod soak;
 mod support;
 mod tinyproxy_conf;
 mod tls;
+mod upkeep;

@@ -10,6 +10,7 @@ use crate::install::{self, Need};
 /// The others, and what loads them.
 const PEERS: &[Need] = &[
     ("caddy", "caddy"),
+    ("h2load", "nghttp2-client"),
     ("haproxy", "haproxy"),
     ("nginx", "nginx-light"),
     ("setpriv", "util-linux"),
@@ -18,7 +19,7 @@ const PEERS: &[Need] = &[
     ("wrk", "wrk"),
 ];
 
-/// Builds and runs the comparison; `arguments` (`reverse`, `forward`, `quick`) choose a part of it.
+/// Builds and runs the comparison; `arguments` (`reverse`, `forward`, `tls`, `quick`) choose a part of it.
 pub fn run(arguments: &[String]) -> ExitCode {
     if let Err(message) = install::ensure(PEERS) {
         eprintln!("xtask: {message}");
@@ -31,7 +32,9 @@ pub fn run(arguments: &[String]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-    let program = |name: &str| format!("{target}/release/{name}");
+    // What is no whole path would be looked up in PATH.
+    let target = std::path::absolute(&target).unwrap_or_else(|_| target.into());
+    let program = |name: &str| target.join("release").join(name);
     let error =
         Command::new(program("comparison")).args([program("lockgate"), program("bare-pingora")]).args(arguments).exec();
     eprintln!("xtask: cannot run the comparison: {error}");

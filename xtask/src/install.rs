@@ -33,6 +33,7 @@ pub const TEST: &[Need] = &[
     ("certutil", "libnss3-tools"),
     ("chromium", "chromium"),
     ("curl", "curl"),
+    ("faketime", "faketime"),
     ("git", "git"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         ["fuzz", ..] => fuzz::run(&arguments[1..]),
         _ => {
             eprintln!(
-                "usage: cargo xtask demo | test | bench [reverse] [forward] [quick] | fuzz [TARGET] [executions] | setup"
+                "usage: cargo xtask demo | test | bench [reverse] [forward] [tls] [quick] | fuzz [TARGET] [executions] | setup"
             );
             ExitCode::from(64)
         }

@@ -1,7 +1,6 @@
 //! A load of requests through a proxy, each for a whole URL, and of tunnels that are opened and closed.
 
 use std::{
-    future::Future,
     io,
     net::SocketAddr,
     time::{Duration, Instant},
@@ -10,20 +9,10 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::JoinSet,
     time::timeout,
 };
 
-/// What was done in a time, with which effort of the proxy.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Count {
-    /// Requests or tunnels that went well, or bytes.
-    pub(crate) done: u64,
-    /// Those that did not.
-    pub(crate) bad: u64,
-    pub(crate) took: Duration,
-    pub(crate) cpu: Duration,
-}
+use crate::count::{Count, repeat};
 
 /// What is asked for, of whom.
 #[derive(Clone, Copy, Debug)]
@@ -32,22 +21,6 @@ pub(crate) struct Request {
     pub(crate) site: SocketAddr,
     /// Whether the client keeps its connection for the next request, if the proxy does.
     pub(crate) kept: bool,
-}
-
-impl Count {
-    pub(crate) fn with_cpu(self, cpu: Duration) -> Self {
-        Self { cpu, ..self }
-    }
-
-    /// In a second.
-    pub(crate) fn rate(&self) -> f64 {
-        self.done as f64 / self.took.as_secs_f64()
-    }
-
-    /// CPU seconds for each.
-    pub(crate) fn cost(&self) -> f64 {
-        self.cpu.as_secs_f64() / self.done as f64
-    }
 }
 
 /// Requests on so many connections.
@@ -78,23 +51,6 @@ pub(crate) async fn open(proxy: SocketAddr, target: SocketAddr) -> io::Result<Tc
     let mut buffer = Vec::with_capacity(1024);
     let (status, _) = head(&mut stream, &mut buffer).await?;
     if status == 200 { Ok(stream) } else { Err(io::Error::other(format!("status {status}"))) }
-}
-
-async fn repeat<F>(connections: usize, time: Duration, work: impl Fn(Instant) -> F) -> Count
-where
-    F: Future<Output = Count> + Send + 'static,
-{
-    let since = Instant::now();
-    let mut tasks = JoinSet::new();
-    for _ in 0..connections {
-        tasks.spawn(work(since + time));
-    }
-    let mut sum = Count::default();
-    while let Some(result) = tasks.join_next().await {
-        let count = result.unwrap_or(Count { bad: 1, ..Count::default() });
-        sum = Count { done: sum.done + count.done, bad: sum.bad + count.bad, ..sum };
-    }
-    Count { took: since.elapsed(), ..sum }
 }
 
 async fn visit(request: Request, deadline: Instant) -> Count {

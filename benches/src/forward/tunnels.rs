@@ -14,7 +14,7 @@ use std::{
 use tokio::{net::TcpSocket, runtime::Runtime, task::JoinSet, time::timeout};
 
 use super::{proxy::Way, requests};
-use requests::Count;
+use crate::count::Count;
 
 /// Listeners whose connections nobody takes: they stay in the queues, and cost no descriptor.
 pub(crate) struct Quiet {

@@ -1,15 +1,22 @@
 //! One authority: an order for the names, and again without those that fail.
 
-use std::time::SystemTime;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use authenticator_api::DomainName;
-use instant_acme::{Account, CertificateIdentifier, Identifier, NewOrder, Order};
+use instant_acme::{Account, OrderStatus};
 
 use super::{
     Authenticators, Authority, ChallengeFailure, Observer, ObtainError, Presented, Profile, Progress, Request, order,
+    placement,
     selection::{Next, Selection, mentioned},
 };
-use crate::{Client, Lineage, Store, account, account::Opened, issued::Issued, obtain::on_disk};
+use crate::{
+    Client, Lineage, Store, account, account::Opened, issued::Issued, obtain::on_disk, persistence::Persistence,
+    schedule::Life, store::Terms,
+};
 
 /// What an attempt needs of the world.
 pub(crate) struct Peers<'p> {
@@ -18,6 +25,39 @@ pub(crate) struct Peers<'p> {
     pub(crate) authenticators: &'p Authenticators,
     pub(crate) presented: &'p Presented,
     pub(crate) observer: &'p dyn Observer,
+    /// How long the authority may take for something.
+    pub(crate) patience: Duration,
+}
+
+impl Peers<'_> {
+    /// An error of the ACME library, with what the answer said that it is from.
+    pub(crate) fn explain(&self, action: &'static str, error: instant_acme::Error) -> ObtainError {
+        ObtainError::acme(action, error).answered_by(&self.client.last_answer())
+    }
+
+    /// For a request that is made now.
+    pub(crate) fn persistence(&self) -> Persistence {
+        Persistence::new(self.patience)
+    }
+}
+
+/// What an attempt at one authority is about.
+pub(super) struct Errand<'e> {
+    pub(super) authority: &'e Authority,
+    /// The name of the lineage that the certificate is for.
+    pub(super) lineage: &'e str,
+    pub(super) account: Opened,
+    pub(super) profile: Option<&'e str>,
+    /// The certificate whose place the new one takes, when it is from this authority.
+    pub(super) predecessor: Option<Predecessor>,
+    pub(super) peers: &'e Peers<'e>,
+}
+
+/// A certificate that is to be replaced, as renewal information names it.
+pub(super) struct Predecessor {
+    pub(super) id: String,
+    /// Whether the authority is told: not once it has expired, nor when the authority did not want to hear of it.
+    pub(super) is_named: bool,
 }
 
 /// What came of it.
@@ -32,6 +72,7 @@ pub(super) enum Attempted {
 pub(super) async fn run(
     request: &Request,
     authority: &Authority,
+    name: &str,
     current: Option<&Lineage>,
     peers: &Peers<'_>,
 ) -> Result<Attempted, ObtainError> {
@@ -39,15 +80,14 @@ pub(super) async fn run(
     if let Some(lineage) = current.filter(|_| selection.is_enough()) {
         return Ok(Attempted::Enough { lineage: lineage.clone(), refused: Vec::new() });
     }
-    let asked_again = |error: ObtainError| error.asked_again(peers.client.retry_after());
-    let account = account::open(authority, peers).await.map_err(asked_again)?;
+    let account = account::open(authority, peers).await?;
     let profile = profile(authority, &account.account)?;
-    let mut replaces = replaced(authority, current, peers.store).await?;
+    let predecessor = predecessor(authority, current, peers.store).await?;
+    let mut errand = Errand { authority, lineage: name, account, profile, predecessor, peers };
     let mut rounds = 0;
     loop {
         rounds += 1;
-        let ordered = ordered(request, authority, &account, &selection.names, profile, &mut replaces, peers);
-        let error = match ordered.await.map_err(asked_again) {
+        let error = match ordered(&mut errand, &selection.names).await {
             Ok((issued, key)) => return Ok(Attempted::Issued { issued, key, refused: selection.refused }),
             Err(error) => error,
         };
@@ -70,71 +110,63 @@ pub(super) async fn run(
     }
 }
 
-/// One order, to its certificate.
-async fn ordered(
-    request: &Request,
-    authority: &Authority,
-    account: &Opened,
-    names: &[DomainName],
-    profile: Option<&str>,
-    replaces: &mut Option<CertificateIdentifier<'static>>,
-    peers: &Peers<'_>,
-) -> Result<(Issued, String), ObtainError> {
-    let order = place(&account.account, names, profile, replaces).await.map_err(|error| error.about(names))?;
-    order::run(request, authority, account, names, order, peers).await
-}
-
-/// Places an order; without `replaces` when the authority does not like that part of it (RFC 9773 §5).
-async fn place(
-    account: &Account,
-    names: &[DomainName],
-    profile: Option<&str>,
-    replaces: &mut Option<CertificateIdentifier<'static>>,
-) -> Result<Order, ObtainError> {
-    let identifiers: Vec<_> = names.iter().map(identifier).collect();
-    let new = || match profile {
-        Some(profile) => NewOrder::new(&identifiers).profile(profile),
-        None => NewOrder::new(&identifiers),
-    };
-    if let Some(replaced) = replaces.clone() {
-        let refused = match account.new_order(&new().replaces(replaced)).await {
-            Ok(order) => return Ok(order),
-            Err(error) => error,
-        };
-        let is_about_it = match &refused {
-            instant_acme::Error::Api(problem) => {
-                let (kind, _) = super::error::told(problem);
-                ["alreadyReplaced", "malformed", "unauthorized", "conflict", "no type"].contains(&kind.as_str())
-            }
-            instant_acme::Error::Unsupported(_) => true,
-            // The order was taken, but not as a replacement: one that says so can be had no more.
-            instant_acme::Error::Other(other) => !other.is::<crate::TransportError>(),
-            _ => false,
-        };
-        if !is_about_it {
-            return Err(ObtainError::acme(TAKE)(refused));
+/// One order, to its certificate and private key (PEM). One that was placed before is taken up again.
+async fn ordered(errand: &mut Errand<'_>, names: &[DomainName]) -> Result<(Issued, String), ObtainError> {
+    if let Some(mut placed) = placement::resumed(errand, names).await? {
+        let (issued, key) = finished(errand, names, &mut placed).await?;
+        let life = Life { not_before: issued.not_before, not_after: issued.not_after };
+        if SystemTime::now() < life.ordinary() {
+            return Ok((issued, key));
         }
-        let error: &dyn std::error::Error = &refused;
-        tracing::info!(target: "lockgate::certificates", error, "the order is not taken as a renewal; asking without `replaces`");
-        *replaces = None;
+        // It has lain there for so long that it would have to be renewed at once.
+        placement::ended(errand, &placed.kept.terms).await?;
     }
-    account.new_order(&new()).await.map_err(ObtainError::acme(TAKE))
+    let mut placed = placement::placed(errand, names).await.map_err(|error| error.about(names))?;
+    finished(errand, names, &mut placed).await
 }
 
-/// The current certificate as RFC 9773 names it, when it is from this authority and still valid.
-async fn replaced(
+/// An order that the authority has, to its end.
+async fn finished(
+    errand: &Errand<'_>,
+    names: &[DomainName],
+    placed: &mut placement::Placed,
+) -> Result<(Issued, String), ObtainError> {
+    match order::run(errand, names, placed).await {
+        Ok(issued) => Ok((issued, placed.kept.key.clone())),
+        Err(error) => {
+            // A certificate that there is gets another chance, unless it was seen and is of no use.
+            let is_issued = placed.order.state().status == OrderStatus::Valid;
+            if error.ends_the_order() && (!is_issued || matches!(error, ObtainError::Issued { .. })) {
+                placement::ended(errand, &placed.kept.terms).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+impl Errand<'_> {
+    /// What an order for these names is for.
+    pub(super) fn terms(&self, names: &[DomainName]) -> Terms {
+        Terms {
+            directory: self.authority.directory.clone(),
+            account: self.account.account.id().to_owned(),
+            names: names.iter().map(ToString::to_string).collect::<BTreeSet<_>>(),
+            profile: self.profile.map(str::to_owned),
+            replaces: self.predecessor.as_ref().map(|predecessor| predecessor.id.clone()),
+        }
+    }
+}
+
+/// The current certificate, when it is from this authority.
+async fn predecessor(
     authority: &Authority,
     current: Option<&Lineage>,
     store: &Store,
-) -> Result<Option<CertificateIdentifier<'static>>, ObtainError> {
-    let Some(lineage) = current.filter(|lineage| SystemTime::now() < lineage.not_after) else { return Ok(None) };
-    let name = lineage.name.clone();
+) -> Result<Option<Predecessor>, ObtainError> {
+    let Some(Lineage { name, id: Some(id), not_after, .. }) = current.cloned() else { return Ok(None) };
     let server = on_disk(store, move |store| store.server(&name)).await?;
-    let id = lineage.id.as_deref().filter(|_| server.as_ref() == Some(&authority.directory));
-    Ok(id.and_then(|id| id.split_once('.')).map(|(issuer, serial)| CertificateIdentifier {
-        authority_key_identifier: issuer.to_owned().into(),
-        serial: serial.to_owned().into(),
-    }))
+    let is_from_here = server.as_ref() == Some(&authority.directory);
+    Ok(is_from_here.then(|| Predecessor { id, is_named: SystemTime::now() < not_after }))
 }
 
 /// The profile to ask for, where the authority offers it.
@@ -151,17 +183,10 @@ fn profile<'a>(authority: &'a Authority, account: &Account) -> Result<Option<&'a
     }
 }
 
-fn identifier(name: &DomainName) -> Identifier {
-    match name.address() {
-        Some(address) => Identifier::Ip(address),
-        None => Identifier::Dns(name.as_str().to_owned()),
-    }
-}
-
 impl ObtainError {
-    /// Finds the names that a refusal is about, where it says so only in its sentence.
+    /// Finds the names that a refusal of an order is about, where it says so only in its sentence.
     fn about(mut self, ordered: &[DomainName]) -> Self {
-        if let Self::Refused { action: TAKE, names, kind, detail, .. } = &mut self
+        if let Self::Refused { action: placement::TAKE, names, kind, detail, .. } = &mut self
             && names.is_empty()
         {
             let failure = |name: &DomainName| ChallengeFailure {
@@ -176,7 +201,6 @@ impl ObtainError {
     }
 }
 
-const TAKE: &str = "take the order";
 /// For one attempt at one authority. A second one is for the names that are left when some cannot be proven, all of which are
 /// known by then; others come when an authority names refused ones one by one.
 const MOST_ORDERS: u32 = 5;

@@ -90,8 +90,8 @@ impl ExternalAccount {
         Ok(Self { key_id: key_id.to_owned(), key })
     }
 
-    pub(crate) fn key(&self) -> instant_acme::ExternalAccountKey {
-        instant_acme::ExternalAccountKey::new(self.key_id.clone(), &self.key)
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
     }
 }
 

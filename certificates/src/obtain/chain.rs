@@ -3,17 +3,18 @@
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::{Authority, attempt::Peers};
-use crate::{account::Opened, signature::Signer};
+use super::attempt::Errand;
+use crate::signature::Signer;
 
-/// This chain, or the first alternate one whose root has the preferred name. Without a match this one: a certificate with
-/// another root is better than none.
-pub(super) async fn preferred(fullchain: String, authority: &Authority, account: &Opened, peers: &Peers<'_>) -> String {
+/// This chain, which was the last thing that the authority handed out, or the first alternate one whose root has the preferred
+/// name. Without a match this one: a certificate with another root is better than none.
+pub(super) async fn preferred(fullchain: String, errand: &Errand<'_>) -> String {
+    let authority = errand.authority;
     let Some(root) = authority.preferred_chain.as_deref().filter(|root| !leads_to(&fullchain, root)) else {
         return fullchain;
     };
-    for url in peers.client.alternates() {
-        match alternate(&url, authority, account, peers).await {
+    for url in errand.peers.client.last_answer().alternates {
+        match alternate(&url, errand).await {
             Ok(chain) if leads_to(&chain, root) => return chain,
             Ok(_) => {}
             Err(error) => {
@@ -26,16 +27,11 @@ pub(super) async fn preferred(fullchain: String, authority: &Authority, account:
     fullchain
 }
 
-async fn alternate(
-    url: &str,
-    authority: &Authority,
-    account: &Opened,
-    peers: &Peers<'_>,
-) -> Result<String, super::BoxError> {
-    let client = peers.client.aside();
-    let directory = client.get(&authority.directory).await?;
-    let chain = Signer::new(&account.credentials)?.fetch(&client, &directory, url).await?;
-    Ok(String::from_utf8(chain.to_vec())?)
+async fn alternate(url: &str, errand: &Errand<'_>) -> Result<String, super::BoxError> {
+    let client = errand.peers.client.aside();
+    let directory = client.get(&errand.authority.directory).await?;
+    let chain = Signer::new(&errand.account.credentials)?.fetch(&client, &directory, url).await?;
+    Ok(String::from_utf8(chain.into_body().to_vec())?)
 }
 
 /// Whether the last certificate of a chain, as PEM, was issued by this root.

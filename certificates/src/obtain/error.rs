@@ -3,10 +3,11 @@
 use std::{error::Error as _, path::PathBuf, time::SystemTime};
 
 use authenticator_api::{ChallengeKind, DomainName};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::BoxError;
-use crate::{IssuedError, LockError, StoreError, TransportError, retry_after};
+use crate::{IssuedError, LockError, StoreError, TransportError, client::Answer, persistence, retry_after};
 
 /// Why there is no new certificate.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,8 @@ pub enum ObtainError {
         action: &'static str,
         /// The problem type (RFC 8555 §6.7), without its common beginning.
         kind: String,
+        /// The status of its answer, or that of an error which it kept.
+        status: Option<u16>,
         /// What it says.
         detail: String,
         /// The names that it says something about (RFC 8555 §6.7.1), and what.
@@ -195,6 +198,7 @@ impl ObtainError {
     /// Whether trying again without a change is useless.
     pub fn is_permanent(&self) -> bool {
         match self {
+            Self::Refused { status, .. } if status.is_some_and(|status| 500 <= status || status == 429) => false,
             Self::Refused { kind, .. } => !matches!(kind.as_str(), "rateLimited" | "serverInternal" | "badNonce"),
             Self::NoDomain | Self::NoAuthority | Self::OtherAuthority { .. } | Self::Terms { .. } => true,
             Self::ExternalAccount { .. } | Self::Profile { .. } => true,
@@ -251,23 +255,74 @@ impl ObtainError {
         }
     }
 
-    /// Adds what the header of the last answer said, where that answer was the refusal.
-    pub(super) fn asked_again(mut self, at: Option<SystemTime>) -> Self {
-        if let Self::Refused { retry_after, .. } = &mut self {
-            *retry_after = retry_after.or(at);
+    /// Whether the same request may succeed in a moment. What asks for nothing to be done is then made again.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Transport { source } => source.is_passing(),
+            Self::Refused { kind, .. } if kind == "badNonce" || kind == "serverInternal" => true,
+            Self::Refused { status, .. } if status.is_some_and(|status| 500 <= status) => true,
+            Self::Refused { .. } if self.is_a_limit() => self.retry_after().is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether the authority may have done what it was asked. What it was asked is then looked up.
+    pub(super) fn is_undecided(&self) -> bool {
+        match self {
+            Self::Transport { source } => source.is_undecided(),
+            Self::Refused { status, .. } => status.is_some_and(|status| 500 <= status),
+            Self::Protocol { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the authority has had enough of us for a while.
+    pub(super) fn is_a_limit(&self) -> bool {
+        matches!(self, Self::Refused { kind, status, .. } if kind == "rateLimited" || *status == Some(429))
+    }
+
+    /// Whether the authority wants to be left alone for longer than an attempt can wait.
+    pub(super) fn asks_for_rest(&self) -> bool {
+        let again = self.retry_after().and_then(|again| again.duration_since(SystemTime::now()).ok());
+        again.is_some_and(|again| persistence::LONGEST < again)
+    }
+
+    /// Whether the authority does not have what it was asked for.
+    pub(super) fn is_not_found(&self) -> bool {
+        match self {
+            Self::Transport { source: TransportError::NotAcme { status, .. } } => *status == StatusCode::NOT_FOUND,
+            Self::Refused { status, .. } => *status == Some(404),
+            _ => false,
+        }
+    }
+
+    /// Whether nothing comes of an order that failed so, however often it is taken up again.
+    pub(super) fn ends_the_order(&self) -> bool {
+        match self {
+            Self::Validation { .. } | Self::Issued { .. } | Self::NoChallenge { .. } => true,
+            Self::Refused { .. } => !self.is_passing() && !self.is_a_limit(),
+            _ => false,
+        }
+    }
+
+    /// Adds what the head of the last answer said, where that answer was the refusal.
+    pub(super) fn answered_by(mut self, answer: &Answer) -> Self {
+        if let Self::Refused { retry_after, status, .. } = &mut self {
+            *retry_after = retry_after.or(answer.retry_after);
+            *status = answer.status.map(|status| status.as_u16()).or(*status);
         }
         self
     }
 
-    /// For `map_err` on a call of the ACME library.
-    pub(crate) fn acme(action: &'static str) -> impl FnOnce(instant_acme::Error) -> Self {
-        move |error| match error {
+    /// An error of the ACME library.
+    pub(super) fn acme(action: &'static str, error: instant_acme::Error) -> Self {
+        match error {
             instant_acme::Error::Api(problem) => {
                 let (kind, detail) = told(&problem);
                 let parts = problem.subproblems.iter().map(part);
                 let detail = std::iter::once(detail).chain(parts).collect::<Vec<_>>().join("; ");
                 let names = problem.subproblems.iter().filter_map(refused).collect();
-                Self::Refused { action, kind, detail, names, retry_after: None }
+                Self::Refused { action, kind, status: problem.status, detail, names, retry_after: None }
             }
             instant_acme::Error::Other(other) => match other.downcast::<TransportError>() {
                 Ok(source) => Self::Transport { source: *source },

@@ -30,11 +30,13 @@ pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), StoreError> {
 
 /// Replaces a file. It never exists with less than its whole contents, nor readable for others before its mode is set.
 pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
-    write_for(path, bytes, mode, None)
+    put_for(path, bytes, mode, None)?;
+    sync_directory_of(path)
 }
 
-/// The same, with another group than ours. Where that cannot be given, nobody but the owner gets what the mode grants.
-pub(super) fn write_for(path: &Path, bytes: &[u8], mode: u32, group: Option<u32>) -> Result<(), StoreError> {
+/// The same, with another group than ours, and without a name that lasts: [`sync_names`] makes it last. Where the group cannot
+/// be given, nobody but the owner gets what the mode grants.
+pub(super) fn put_for(path: &Path, bytes: &[u8], mode: u32, group: Option<u32>) -> Result<(), StoreError> {
     let failed = |source| StoreError { action: "write", path: path.to_owned(), source };
     let draft = draft_of(path);
     let written = (|| {
@@ -51,10 +53,10 @@ pub(super) fn write_for(path: &Path, bytes: &[u8], mode: u32, group: Option<u32>
         let _ = fs::remove_file(&draft);
         return Err(failed(error));
     }
-    sync_directory_of(path)
+    Ok(())
 }
 
-/// Lets a link lead elsewhere, in one step.
+/// Lets a link lead elsewhere, in one step, which [`sync_names`] makes last.
 pub(super) fn link(path: &Path, target: &Path) -> Result<(), StoreError> {
     let failed = |source| StoreError { action: "link", path: path.to_owned(), source };
     let draft = draft_of(path);
@@ -63,7 +65,7 @@ pub(super) fn link(path: &Path, target: &Path) -> Result<(), StoreError> {
         let _ = fs::remove_file(&draft);
         return Err(failed(error));
     }
-    sync_directory_of(path)
+    Ok(())
 }
 
 /// Removes every draft. The caller holds the lock, so nobody is writing one.
@@ -103,14 +105,17 @@ fn draft_of(path: &Path) -> PathBuf {
     path.with_file_name(format!("{DRAFT}{}-{name}", std::process::id()))
 }
 
-/// A name is on disk when its directory is.
 fn sync_directory_of(path: &Path) -> Result<(), StoreError> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = File::open(parent).and_then(|directory| directory.sync_all());
+    sync_names(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// The names in a directory are on disk when it is.
+pub(super) fn sync_names(directory: &Path) -> Result<(), StoreError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
     // Some file systems have no such thing for directories (fsync(2), EINVAL).
     match synced {
         Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
-            Err(StoreError { action: "sync", path: parent.to_owned(), source: error })
+            Err(StoreError { action: "sync", path: directory.to_owned(), source: error })
         }
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! Lineages that are saved, loaded and mended.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::{os::unix::fs::PermissionsExt as _, time::SystemTime};
 
 use authenticator_api::DomainName;
 use rcgen::{CertificateParams, KeyPair};

@@ -1,5 +1,7 @@
 //! Several authorities, external accounts, other chains, addresses.
 
+use std::time::Duration;
+
 use authenticator_api::DomainName;
 use certificates::{
     Authority, Blame, Completeness, ExternalAccount, Internal, Issuer, ObtainError, Obtained, Profile, Progress,
@@ -58,7 +60,8 @@ async fn a_name_that_fails_at_one_authority_is_not_carried_to_the_next() {
 #[tokio::test]
 async fn all_authorities_down_is_one_failure() {
     let stage = Stage::new("");
-    let request = Request { issuers: vec![down().into(), down().into()], ..stage.request(&["a.example"]) };
+    let (issuers, patience) = (vec![down().into(), down().into()], Duration::ZERO);
+    let request = Request { issuers, patience, ..stage.request(&["a.example"]) };
     let error = stage.obtain(&request, &Notes::default()).await.unwrap_err();
     assert_eq!((error.blame(), error.is_permanent()), (Blame::Network, false), "{error:?}");
     let none = Request { issuers: vec![], ..request };
@@ -166,13 +169,14 @@ async fn the_internal_authority_needs_nobody() {
 async fn the_internal_authority_stands_in_only_where_no_good_certificate_is() {
     let stage = Stage::new("");
     let issuers = vec![down().into(), Issuer::Internal(Internal::default())];
-    let fresh = Request { issuers: issuers.clone(), ..stage.request(&["a.example"]) };
+    let patience = Duration::ZERO;
+    let fresh = Request { issuers: issuers.clone(), patience, ..stage.request(&["a.example"]) };
     assert_eq!(issued(stage.obtain(&fresh, &Notes::default()).await), 1);
     let store = stage.store();
-    assert!(store.load("a.example").unwrap().life().length() < std::time::Duration::from_secs(90_000), "for a day");
+    assert!(store.load("a.example").unwrap().life().length() < Duration::from_secs(90_000), "for a day");
     let better = Request { force: true, ..stage.request(&["a.example"]) };
     assert_eq!(issued(stage.obtain(&better, &Notes::default()).await), 2);
-    let again = Request { issuers, force: true, ..stage.request(&["a.example"]) };
+    let again = Request { issuers, force: true, patience, ..stage.request(&["a.example"]) };
     let error = stage.obtain(&again, &Notes::default()).await.unwrap_err();
     assert_eq!(error.blame(), Blame::Network, "the good one stays: {error:?}");
     assert_eq!(store.load("a.example").unwrap().version, 2);

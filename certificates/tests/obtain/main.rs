@@ -6,8 +6,10 @@ mod authorities;
 mod faults;
 mod partial;
 mod renewal;
+mod resumption;
 mod stage;
 mod upkeep;
+mod validation;
 
 use authenticator_api::DomainName;
 use certificates::{Blame, ObtainError, Obtained, Progress};

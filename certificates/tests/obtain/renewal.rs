@@ -85,18 +85,38 @@ async fn a_certificate_that_was_replaced_already_is_ordered_again_without_replac
 }
 
 /// What a crash in the middle of a renewal leaves behind.
-#[tokio::test]
-async fn an_order_that_was_dropped_stands_in_the_way_of_replaces_and_of_nothing_else() {
-    let stage = Stage::new("");
-    let request = again(&stage, &["a.example"]);
-    assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
+async fn dropped(stage: &Stage, request: &Request) {
     let notes = Notes { hangs: true, ..Notes::default() };
     let placed = seen(&stage.front, |journal| journal.of(Endpoint::NewOrder).filter(|order| order.taken).count() == 2);
     tokio::select! {
-        result = stage.obtain(&request, &notes) => panic!("{result:?}"),
+        result = stage.obtain(request, &notes) => panic!("{result:?}"),
         () = placed => {}
     }
     stage.presented.cleanup().await;
+}
+
+#[tokio::test]
+async fn an_order_that_was_dropped_still_replaces_the_certificate() {
+    let stage = Stage::new("");
+    let request = again(&stage, &["a.example"]);
+    assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
+    dropped(&stage, &request).await;
+    assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 2);
+    assert_eq!(replacing(&stage), [false, true], "no other was placed");
+    assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 3);
+    let journal = stage.front.journal();
+    let replaces: Vec<_> = journal.orders().iter().map(|order| order.replaces.as_ref()).collect();
+    let certificates = stage.front.certificates();
+    assert_eq!(replaces, [None, Some(&certificates[0].id), Some(&certificates[1].id)]);
+}
+
+#[tokio::test]
+async fn an_order_that_was_dropped_and_forgotten_stands_in_the_way_of_replaces_and_of_nothing_else() {
+    let stage = Stage::new("");
+    let request = again(&stage, &["a.example"]);
+    assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 1);
+    dropped(&stage, &request).await;
+    std::fs::remove_dir_all(stage.storage.path().join("lockgate/orders")).unwrap();
     assert_eq!(issued(stage.obtain(&request, &Notes::default()).await), 2);
     assert_eq!(replacing(&stage), [false, true, true, false]);
     assert_eq!(stage.orders(), 3, "the third was refused");

@@ -180,7 +180,10 @@ impl Stage {
     pub(crate) async fn obtain(&self, request: &Request, notes: &Notes) -> Result<Obtained, ObtainError> {
         let (client, store) = (self.client(), self.store());
         let authenticators = Authenticators::from(self.authenticator.clone());
-        let result = obtain(request, &client, &store, &authenticators, &self.presented, notes).await;
+        // A runtime of several threads moves it between them.
+        let sent: BoxFuture<'_, _> =
+            Box::pin(obtain(request, &client, &store, &authenticators, &self.presented, notes));
+        let result = sent.await;
         assert_eq!(self.memory.answers.lock().unwrap().len(), 0, "challenges are left behind: {result:?}");
         result
     }

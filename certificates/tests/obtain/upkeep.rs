@@ -7,28 +7,34 @@ use std::{
 
 use authenticator_api::{BoxFuture, DomainName};
 use certificates::{
-    Authenticators, Authority, Completeness, Family, Fetched, Fetcher, Internal, Issuer, ObtainError, Request, Upkeep,
-    Visit, schedule::Reason,
+    Authenticators, Authority, Completeness, Family, Fetched, Fetcher, Internal, Issuer, ObtainError, Request, Unsaved,
+    Upkeep, Visit, schedule::Reason,
 };
 use test_support::{
     PebbleFeatures,
-    ca_front::{Endpoint, Fault, Spent},
+    ca_front::{Endpoint, Fault, Outcome, RetryAfter, Spent, Times},
 };
 
-use super::stage::{Notes, Stage, hurried};
+use super::stage::{Notes, Stage, hurried, seen};
 
 const MINUTE: u64 = 60;
+const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
 
 /// Looks after certificates at a time of the test's choice.
 struct Keeper {
     stage: Stage,
     ahead: AtomicU64,
+    unsaved: Unsaved,
 }
 
 impl Keeper {
     fn new(wrong: &'static str) -> Self {
-        Self { stage: Stage::new(wrong), ahead: AtomicU64::new(0) }
+        Self::at(Stage::new(wrong))
+    }
+
+    fn at(stage: Stage) -> Self {
+        Self { stage, ahead: AtomicU64::new(0), unsaved: Unsaved::default() }
     }
 
     /// Begins anew with an empty storage, and at the time of the world.
@@ -41,17 +47,22 @@ impl Keeper {
         self.ahead.fetch_add(seconds, Ordering::Relaxed);
     }
 
+    /// Somebody puts the clock right.
+    fn put_right(&self) {
+        self.ahead.store(0, Ordering::Relaxed);
+    }
+
     fn now(&self) -> SystemTime {
         SystemTime::now() + Duration::from_secs(self.ahead.load(Ordering::Relaxed))
     }
 
-    /// As a process that was just started: nothing is known but what is on disk.
+    /// As a process that was just started: nothing is known but what is on disk, or could not be written there.
     async fn visit(&self, request: &Request) -> Visit {
         self.visit_with(request, None).await
     }
 
     async fn visit_with(&self, request: &Request, fetcher: Option<&dyn Fetcher>) -> Visit {
-        let (client, store) = (self.stage.client(), self.stage.store());
+        let (client, store) = (self.stage.client(), self.stage.store().with(self.unsaved.clone()));
         let authenticators = Authenticators::from(self.stage.authenticator.clone());
         let (presented, observer) = (&self.stage.presented, &Notes::default());
         let clock = &|| self.now();
@@ -128,7 +139,8 @@ async fn a_dead_name_is_retried_in_its_own_time_and_costs_no_certificate() {
 async fn failures_are_remembered_across_restarts_and_the_operator_may_override() {
     let keeper = Keeper::new("");
     let down = Authority { directory: "https://127.0.0.1:1/dir".into(), agree_to_terms: true, ..Authority::default() };
-    let request = Request { issuers: vec![down.into()], ..keeper.stage.request(&["a.example"]) };
+    let (issuers, patience) = (vec![down.into()], Duration::ZERO);
+    let request = Request { issuers, patience, ..keeper.stage.request(&["a.example"]) };
     for minutes in [1, 10, 100] {
         let Visit::Failed { reason: Reason::Missing, until, .. } = keeper.visit(&request).await else { panic!() };
         let rests = keeper.seconds_until(until);
@@ -154,6 +166,106 @@ async fn storage_that_cannot_be_written_costs_no_order() {
     assert_eq!(keeper.stage.orders(), 0);
     std::fs::remove_file(keeper.stage.storage.path().join("lockgate")).unwrap();
     assert_eq!(issued(keeper.visit(&request).await).0, 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_saved_is_kept_until_it_can() {
+    let keeper = Keeper::new("");
+    let (front, request) = (keeper.stage.front.clone(), keeper.stage.request(&["a.example"]));
+    let in_the_way = keeper.stage.storage.path().join("archive/a.example");
+    front.inject(Endpoint::Certificate, 1, Fault::Hang);
+    let spoilt = async {
+        seen(&front, |journal| journal.of(Endpoint::Certificate).any(|one| one.outcome == Outcome::Open)).await;
+        std::fs::write(&in_the_way, "a file where the directory should be").unwrap();
+        front.clear_faults();
+    };
+    let (visit, ()) = tokio::join!(keeper.visit(&request), spoilt);
+    assert!(matches!(&visit, Visit::Failed { error: ObtainError::Store(_), .. }), "{visit:?}");
+    for _ in 0..3 {
+        keeper.sleep(2 * MINUTE);
+        let visit = keeper.visit(&request).await;
+        let Visit::Failed { error: ObtainError::Store(_), until, .. } = visit else { panic!("{visit:?}") };
+        assert!((50..70).contains(&keeper.seconds_until(until)), "as nobody is asked, it is tried every minute");
+    }
+    std::fs::remove_file(&in_the_way).unwrap();
+    assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
+    rest(keeper.visit(&request).await);
+    assert!(!keeper.stage.storage.path().join("lockgate/orders").exists(), "its order is done");
+    assert_eq!(front.spent(), Spent { accounts: 1, orders: 1, failed_authorizations: 0, certificates: 1 });
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_saved_and_is_not_wanted_any_more_is_forgotten() {
+    let keeper = Keeper::new("");
+    let (front, request) = (keeper.stage.front.clone(), keeper.stage.request(&["a.example", "b.example"]));
+    let in_the_way = keeper.stage.store().root().join("archive/a.example");
+    std::fs::write(&in_the_way, "a file where the directory should be").unwrap();
+    let visit = keeper.visit(&request).await;
+    assert!(matches!(&visit, Visit::Failed { error: ObtainError::Store(_), .. }), "{visit:?}");
+    std::fs::remove_file(&in_the_way).unwrap();
+    let other = keeper.stage.request(&["a.example", "c.example"]);
+    assert_eq!(issued(keeper.visit(&other).await), (1, Reason::Missing, vec![]));
+    let names: Vec<_> = front.journal().orders().iter().map(|order| order.names[1].clone()).collect();
+    assert_eq!(names, ["b.example", "c.example"]);
+}
+
+/// Nothing that is merely to be remembered stops anything, nor is it done again because it is forgotten.
+#[tokio::test]
+async fn a_record_that_cannot_be_written_is_kept_in_memory() {
+    let keeper = Keeper::new("");
+    let (front, request) = (keeper.stage.front.clone(), keeper.stage.request(&["a.example"]));
+    assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
+    let records = keeper.stage.storage.path().join("lockgate");
+    std::fs::remove_dir_all(&records).unwrap();
+    std::fs::write(&records, "a file where the directory should be").unwrap();
+    rest(keeper.visit(&request).await);
+    rest(keeper.visit(&request).await);
+    keeper.sleep(HOUR);
+    rest(keeper.visit(&request).await);
+    assert_eq!(front.journal().count(Endpoint::RenewalInfo), 1, "six hours are not over");
+    keeper.sleep(6 * HOUR);
+    std::fs::remove_file(&records).unwrap();
+    rest(keeper.visit(&request).await);
+    assert_eq!(front.journal().count(Endpoint::RenewalInfo), 2);
+    assert!(records.join("a.example.json").exists(), "as soon as it can be written");
+}
+
+/// Other programs take key and certificate from links, two of which must not lead to different versions until the next renewal.
+#[tokio::test]
+async fn links_that_a_killed_process_left_halfway_are_led_to_one_version() {
+    let keeper = Keeper::new("");
+    let request = keeper.stage.request(&["a.example"]);
+    assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
+    rest(keeper.visit(&request).await);
+    let storage = keeper.stage.storage.path();
+    for kind in ["privkey", "cert", "chain", "fullchain"] {
+        let archive = storage.join("archive/a.example");
+        std::fs::copy(archive.join(format!("{kind}1.pem")), archive.join(format!("{kind}2.pem"))).unwrap();
+    }
+    let link = |kind: &str| storage.join(format!("live/a.example/{kind}.pem"));
+    std::fs::remove_file(link("privkey")).unwrap();
+    std::os::unix::fs::symlink("../../archive/a.example/privkey2.pem", link("privkey")).unwrap();
+    rest(keeper.visit(&request).await);
+    for kind in ["privkey", "cert", "chain", "fullchain"] {
+        let target = std::fs::read_link(link(kind)).unwrap();
+        assert_eq!(target.to_str().unwrap(), format!("../../archive/a.example/{kind}2.pem"));
+    }
+    assert_eq!(keeper.stage.orders(), 1);
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_has_recorded_is_no_reason_to_wait() {
+    let keeper = Keeper::new("");
+    let (front, request) = (keeper.stage.front.clone(), keeper.stage.request(&["a.example"]));
+    front.inject(Endpoint::NewOrder, 1, Fault::rate_limited(RetryAfter::Absent));
+    keeper.sleep(40 * DAY);
+    let visit = keeper.visit(&request).await;
+    assert!(matches!(visit, Visit::Failed { .. }), "{visit:?}");
+    keeper.put_right();
+    let until = keeper.seconds_until(rest(keeper.visit(&request).await));
+    assert!(until <= 66, "{until} s");
+    keeper.sleep(until + 1);
+    assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
 }
 
 #[tokio::test]
@@ -193,12 +305,14 @@ async fn after_any_fault_the_authority_is_left_alone_for_a_while() {
     ] {
         keeper.forget();
         let (front, request) = (keeper.stage.front.clone(), keeper.stage.request(&["a.example"]));
+        let request = Request { patience: Duration::from_secs(2), ..request };
         let before = front.spent();
-        front.inject(endpoint, 1, fault.clone());
+        front.inject(endpoint, Times::Forever, fault.clone());
         let visit = match fault {
             Fault::Hang => hurried(&front, endpoint, keeper.visit(&request)).await,
             _ => keeper.visit(&request).await,
         };
+        front.clear_faults();
         let Visit::Failed { error, reason: Reason::Missing, until } = visit else { panic!("{fault:?}: {visit:?}") };
         let rests = keeper.seconds_until(until);
         assert!(rest_of.contains(&(rests + 1)) || rest_of.contains(&rests), "{fault:?}: {rests} s, {error:?}");
@@ -209,10 +323,7 @@ async fn after_any_fault_the_authority_is_left_alone_for_a_while() {
         assert_eq!(front.journal().exchanges().len(), asked, "{fault:?}: nobody was asked");
         keeper.sleep(4);
         assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]), "{fault:?}");
-        // Those before it left an order behind, which nothing takes up again.
-        let orders =
-            1 + usize::from([Endpoint::Finalize, Endpoint::Order, Endpoint::Authorization].contains(&endpoint));
-        let spent = Spent { accounts: 1, orders, failed_authorizations: 0, certificates: 1 };
+        let spent = Spent { accounts: 1, orders: 1, failed_authorizations: 0, certificates: 1 };
         assert_eq!(front.spent() - before, spent, "{fault:?}");
     }
 }
@@ -220,7 +331,7 @@ async fn after_any_fault_the_authority_is_left_alone_for_a_while() {
 #[tokio::test]
 async fn a_certificate_of_minutes_is_renewed_when_the_authority_says() {
     let features = PebbleFeatures { validity: 600, ..PebbleFeatures::default() };
-    let keeper = Keeper { stage: Stage::featuring("", &features), ahead: AtomicU64::new(0) };
+    let keeper = Keeper::at(Stage::featuring("", &features));
     let request = keeper.stage.request(&["a.example"]);
     assert_eq!(issued(keeper.visit(&request).await), (1, Reason::Missing, vec![]));
     let [certificate] = keeper.stage.front.certificates().try_into().unwrap();

@@ -195,28 +195,25 @@ async fn a_file_has_hashes() {
     );
 }
 
-/// The shortest of some times: a busy machine makes none shorter.
-async fn shortest(harness: &Harness, credentials: &str, expected: u16) -> Duration {
-    let mut shortest = Duration::MAX;
-    for _ in 0..4 {
-        let started = Instant::now();
-        assert_eq!(status(harness, credentials).await, expected);
-        shortest = shortest.min(started.elapsed());
-    }
-    shortest
-}
-
 #[tokio::test]
 async fn a_hash_is_checked_once_in_a_while() {
     let (_directory, keys) = htpasswd(&format!("ann:{BCRYPT}\n"));
     let forgetful = Harness::of::<BasicAuth>(&format!("{keys}\nremember = \"0s\"")).unwrap();
-    let checked = shortest(&forgetful, ANN, 200).await;
     let harness = Harness::of::<BasicAuth>(&keys).unwrap();
-    let remembered = shortest(&harness, ANN, 200).await;
+    let asked = [(&forgetful, ANN, 200), (&harness, ANN, 200), (&harness, WRONG, 401), (&harness, BOB, 401)];
+    // The shortest of some times, taken in turns: a busy machine makes none shorter, and is busy for all of them.
+    let mut shortest = [Duration::MAX; 4];
+    for _ in 0..6 {
+        for (shortest, (harness, credentials, expected)) in shortest.iter_mut().zip(asked) {
+            let started = Instant::now();
+            assert_eq!(status(harness, credentials).await, expected);
+            *shortest = (*shortest).min(started.elapsed());
+        }
+    }
+    let [checked, remembered, wrong, unknown] = shortest;
     assert!(remembered < checked / 3, "{remembered:?}, with a check {checked:?}");
     // A wrong password, and a name that is not there, take as long as a right one.
-    for wrong in [WRONG, BOB] {
-        let refused = shortest(&harness, wrong, 401).await;
+    for refused in [wrong, unknown] {
         assert!(refused > checked / 3, "{refused:?}, the right one {checked:?}");
     }
 }

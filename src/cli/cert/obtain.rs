@@ -23,7 +23,7 @@ use super::{
 use crate::{
     cli::{Exit, report},
     config::Level,
-    intercept::Intercept,
+    intercept::{Front, Intercept},
 };
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
@@ -177,7 +177,7 @@ fn intercept(arguments: &Arguments, authenticator: &Arc<dyn Authenticator>) -> O
             arguments::Method::Tproxy => Preference::Only(Method::Tproxy),
             arguments::Method::Redirect => Preference::Only(Method::Redirect),
         },
-        upstream: arguments.upstream.clone(),
+        front: Front::Own { upstream: arguments.upstream.clone() },
         drain: arguments.drain.0,
         authenticators: vec![Arc::clone(authenticator)],
     })

@@ -1,5 +1,5 @@
 //! `cargo xtask demo`: a site that nobody stops gets a certificate from a real ACME server, through Lockgate, twice, while
-//! visitors keep coming. The one argument is the `lockgate` binary.
+//! visitors keep coming; then a running Lockgate speaks TLS for it and gets its own. The one argument is the `lockgate` binary.
 //!
 //! Three hosts, each a network namespace: the site (nginx on port 80, which knows nothing of Lockgate), its visitors, and the
 //! authority (pebble, which validates on port 80 and by IPv6 first). Fails when one request fails.
@@ -25,7 +25,10 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
 };
-use test_support::{Network, Nginx, Pebble, Phase, Place, Process, Report, Signal, Visitors, scratch_dir};
+use test_support::{
+    Lockgate, Network, Nginx, Pebble, PebbleFeatures, PebbleOptions, Phase, Place, Process, Report, Signal, TlsReport,
+    TlsVisitors, Trust, Visitors, scratch_dir,
+};
 
 fn main() -> ExitCode {
     match demo() {
@@ -82,7 +85,17 @@ fn demo() -> Result<bool> {
         site: site.into(),
         visitors: visitors.into(),
         nginx: Nginx::start_at(&site.into(), 80)?,
-        pebble: Pebble::in_network(authority, site, true)?,
+        pebble: Pebble::with_features(
+            PebbleOptions {
+                place: authority.into(),
+                site: site.into(),
+                http_port: 80,
+                ipv6: true,
+                // It refuses good nonces now and then, as authorities may.
+                refused_nonces: 5,
+            },
+            &PebbleFeatures { tls_port: 443, ..PebbleFeatures::default() },
+        )?,
         interrupted,
     };
     println!("site      nginx on {}:80 and [{}]:80, untouched", site.ipv4(), site.ipv6());
@@ -101,7 +114,36 @@ fn demo() -> Result<bool> {
     print_table(&outcomes);
     let failed = outcomes.iter().flat_map(|outcome| &outcome.report.reasons);
     failed.for_each(|reason| println!("  failed: {reason}"));
-    Ok(outcomes.iter().all(|outcome| outcome.report.failed == 0))
+    let serving = demo.serve()?;
+    serving.print();
+    let is_good = serving.report.failed == 0 && serving.report.failed_handshakes == 0;
+    Ok(is_good && outcomes.iter().all(|outcome| outcome.report.failed == 0))
+}
+
+/// What visitors saw of a running proxy that got its certificate while they came.
+struct Serving {
+    report: TlsReport,
+    took: Duration,
+    certificate: Certificate,
+}
+
+impl Serving {
+    fn print(&self) {
+        let Self { report, took, certificate } = self;
+        let row = |label: &str, cell: String| println!("{label:<28}  {cell}");
+        println!();
+        row("", "a running proxy that speaks TLS".to_owned());
+        row("handshakes, of them resumed", format!("{} / {}", report.handshakes, report.resumed));
+        row("failed", report.failed_handshakes.to_string());
+        row("requests, over HTTP/2", format!("{} / {}", report.requests, report.over_http2));
+        row("failed", report.failed.to_string());
+        row("p99 of handshakes", format!("{:.1} ms", report.p99.as_secs_f64() * 1000.0));
+        row("certificates shown", format!("{} (a placeholder, then the authority's)", report.sightings.len()));
+        row("certificate for", certificate.names.clone());
+        row("valid until", certificate.expiry.clone());
+        row("time taken", format!("{:.1} s", took.as_secs_f64()));
+        report.reasons.iter().for_each(|reason| println!("  failed: {reason}"));
+    }
 }
 
 impl Demo {
@@ -142,6 +184,57 @@ impl Demo {
             eprint!("\r\x1b[K");
         }
         Ok(Outcome { title: way.title, report, took, certificate })
+    }
+
+    /// Lets a proxy that speaks TLS look after its own certificate, under load from its first second.
+    fn serve(&self) -> Result<Serving> {
+        let title = "a running proxy";
+        let storage = scratch_dir()?;
+        let config = format!(
+            "[[listener]]\nname = \"https\"\naddress = [\"0.0.0.0:443\", \"[::]:443\"]\ntls = true\n\
+             [[authenticator]]\nname = \"handshake\"\nuse = \"tls-alpn\"\n\
+             [acme]\ndirectory = \"{}\"\nca = \"{}\"\nagree_to_terms = true\nstorage = \"{}\"\nauthenticator = \"handshake\"\n\
+             [[certificate]]\ndomains = [\"{}\", \"{}\"]\n\
+             [[route]]\nchain = [{{ use = \"upstream\", servers = [\"127.0.0.1:80\"] }}]\n",
+            self.pebble.directory_url(),
+            self.pebble.ca_file().display(),
+            storage.path().display(),
+            NAMES[0],
+            NAMES[1],
+        );
+        let started = Instant::now();
+        let lockgate = Lockgate::run_at(&self.site, &self.lockgate, &config)?;
+        let addresses = vec![(self.site.ipv4(), 443).into(), (self.site.ipv6(), 443).into()];
+        let names = NAMES.map(str::to_owned);
+        // A placeholder leads to nobody: these look for what is wrong with the service, not with the certificate.
+        let site = self.nginx.site().behind(addresses);
+        let visitors = TlsVisitors::start(&self.visitors, &site, &names, Trust::Anyone, VISITORS)?;
+        let live = storage.path().join("live").join(NAMES[0]).join("fullchain.pem");
+        while !live.exists() {
+            self.tick(title, visitors.requests())?;
+            ensure!(started.elapsed() < DEADLINE, "{title}: no certificate; its output:\n{}", lockgate.output());
+        }
+        let took = started.elapsed();
+        let quiet = Instant::now() + QUIET;
+        while Instant::now() < quiet {
+            self.tick(title, visitors.requests())?;
+        }
+        let report = visitors.stop();
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+        ensure!(report.sightings.len() == 2, "{title}: shown were {:?}", report.sightings);
+        Ok(Serving { report, took, certificate: self.read_certificate(storage.path())? })
+    }
+
+    fn tick(&self, title: &str, requests: u64) -> Result<()> {
+        ensure!(!self.interrupted.load(Ordering::SeqCst), "interrupted");
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[K{title}: {requests} requests over TLS");
+            let _ = io::stderr().flush();
+        }
+        thread::sleep(TICK);
+        Ok(())
     }
 
     /// Shows how the visitors do for a while; fails when somebody wants to end the demo.

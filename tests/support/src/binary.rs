@@ -35,11 +35,18 @@ impl Lockgate {
     /// # Errors
     /// As [`Self::run`].
     pub fn run_at(place: &Place, program: impl AsRef<OsStr>, config: &str) -> Result<Self, StartError> {
+        Self::run_by(place.command(program), config)
+    }
+
+    /// The same by a command that is given what `lockgate` needs to run: one with an environment, or in a cage.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_by(mut command: Command, config: &str) -> Result<Self, StartError> {
         let prepare = StartError::prepare("a configuration file");
         let directory = scratch_dir().map_err(StartError::prepare("a directory"))?;
         let file = directory.path().join("lockgate.toml");
         fs::write(&file, config).map_err(prepare)?;
-        let mut command: Command = place.command(program);
         command.args(["run", "--config"]).arg(&file).current_dir(directory.path());
         let mut process = Process::spawn(&command)?;
         let expected = config.matches("127.0.0.1:0").count() + config.matches("[::1]:0").count();

@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Place, Process, Site, StartError, scratch_dir, site};
+use crate::{Credentials, Place, Process, Site, StartError, scratch_dir, site};
 
 /// A running nginx with a small page, a large file and an echo for POST.
 #[derive(Debug)]
@@ -25,6 +25,18 @@ impl Nginx {
     /// # Errors
     /// nginx is missing or does not start.
     pub fn start_at(place: &Place, port: u16) -> Result<Self, StartError> {
+        Self::serve(place, port, None)
+    }
+
+    /// The same over TLS, by HTTP/1.1 and HTTP/2.
+    ///
+    /// # Errors
+    /// As [`Self::start_at`].
+    pub fn secure_at(place: &Place, port: u16, credentials: &Credentials) -> Result<Self, StartError> {
+        Self::serve(place, port, Some(credentials))
+    }
+
+    fn serve(place: &Place, port: u16, credentials: Option<&Credentials>) -> Result<Self, StartError> {
         let directory = scratch_dir().map_err(StartError::prepare("a directory"))?;
         let root = directory.path().join("www");
         let prepare = || StartError::prepare("the site's files");
@@ -38,7 +50,13 @@ impl Nginx {
             .map(|ip: IpAddr| SocketAddr::new(ip, addresses[0].port()));
         let beside = if let Place::Namespace(_) = place { &loopback[..] } else { &[] };
         let all = addresses.iter().chain(beside);
-        let listen: String = all.map(|address| format!("listen {address} backlog=4096;\n")).collect();
+        let tls = if credentials.is_some() { " ssl http2" } else { "" };
+        let mut listen: String = all.map(|address| format!("listen {address}{tls} backlog=4096;\n")).collect();
+        if let Some(Credentials { certificate, key }) = credentials {
+            let (certificate, key) = (certificate.display(), key.display());
+            listen += &format!("ssl_certificate {certificate};\nssl_certificate_key {key};\n");
+            listen += "ssl_protocols TLSv1.2 TLSv1.3;\n";
+        }
         let config = CONFIG
             .replace("@DIR@", &directory.path().display().to_string())
             .replace("@LISTEN@", &listen)

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-/// A connection on which every read and write has a deadline.
+/// A connection on which every read and write has a deadline; over TCP, or what is spoken over that.
 #[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
     pause: Duration,
 }
@@ -60,7 +60,7 @@ impl Connection {
         let stream = TcpStream::from(OwnedFd::from(UnixStream::connect(path)?));
         stream.set_read_timeout(Some(Self::DEADLINE))?;
         stream.set_write_timeout(Some(Self::DEADLINE))?;
-        Ok(Self { stream, buffer: Vec::new(), pause: Duration::ZERO })
+        Ok(Self::speaking(stream))
     }
 
     /// Uses a stream that is connected already.
@@ -71,13 +71,7 @@ impl Connection {
         stream.set_read_timeout(Some(Self::DEADLINE))?;
         stream.set_write_timeout(Some(Self::DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new(), pause: Duration::ZERO })
-    }
-
-    /// Waits so long before each read of at most 16 KiB, as somebody on a slow line would. A transfer that is longer than the
-    /// buffers of the two systems then takes its time at the sender too.
-    pub fn slow_down(&mut self, pause: Duration) {
-        self.pause = pause;
+        Ok(Self::speaking(stream))
     }
 
     /// How long a read or write may take.
@@ -90,11 +84,29 @@ impl Connection {
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.stream.local_addr()
     }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Uses a stream that is ready, and has deadlines of its own.
+    pub(crate) fn speaking(stream: S) -> Self {
+        Self { stream, buffer: Vec::new(), pause: Duration::ZERO }
+    }
+
+    /// Waits so long before each read of at most 16 KiB, as somebody on a slow line would. A transfer that is longer than the
+    /// buffers of the two systems then takes its time at the sender too.
+    pub fn slow_down(&mut self, pause: Duration) {
+        self.pause = pause;
+    }
 
     /// The stream, for half-closing and the like.
     #[must_use]
-    pub fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &S {
         &self.stream
+    }
+
+    /// The same, for what changes it.
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
     }
 
     /// Sends bytes.

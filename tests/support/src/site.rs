@@ -1,7 +1,11 @@
 //! What a server serves, so that a visitor can check every byte of every answer.
 
+mod question;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+pub(crate) use question::{Question, Wish};
 
 /// The contents of a site and where it is reached. [`crate::Nginx`] and [`crate::Origin`] describe themselves with it.
 #[derive(Clone, Debug)]
@@ -19,6 +23,8 @@ pub struct Site {
     /// The server says in `x-served-at` which of its addresses the connection came to, and a visitor must find the one that
     /// it dialled. Switch it off where a proxy dials another address on purpose.
     pub served_at: bool,
+    /// Every answer is that the same is to be had over TLS, under the same name.
+    pub over_tls: bool,
 }
 
 /// Response header with the server's own address of the connection.
@@ -39,6 +45,7 @@ impl Site {
             download: (DOWNLOAD_PATH.to_owned(), download),
             echo: "/echo".to_owned(),
             served_at: true,
+            over_tls: false,
         }
     }
 
@@ -47,6 +54,13 @@ impl Site {
     pub fn behind(mut self, addresses: Vec<SocketAddr>) -> Self {
         self.addresses = addresses;
         self.served_at = false;
+        self
+    }
+
+    /// The same, where whoever comes in the clear is led to TLS.
+    #[must_use]
+    pub fn over_tls(mut self) -> Self {
+        self.over_tls = true;
         self
     }
 }

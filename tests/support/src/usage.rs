@@ -27,6 +27,12 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Of the process with this id alone.
+    #[must_use]
+    pub fn of(process: u32) -> Self {
+        Self::default().with(process)
+    }
+
     /// Of the process with this id and its descendants.
     #[must_use]
     pub fn of_tree(root: u32) -> Self {
@@ -129,5 +135,7 @@ mod tests {
         assert!(usage.descriptors >= 7, "{usage:?}");
         assert!(usage.cpu > Duration::from_millis(20), "{usage:?}");
         assert!(usage.resident > usage.proportional && usage.proportional > 100_000, "{usage:?}");
+        let alone = Usage::of(process.id());
+        assert!(alone.processes == 1 && alone.resident < usage.resident, "{alone:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
@@ -27,6 +27,10 @@ pub struct Certificate {
     pub not_before: SystemTime,
     /// The last one.
     pub not_after: SystemTime,
+    /// The certificate itself, without its chain.
+    pub der: Vec<u8>,
+    /// When it was handed out: its client had it no earlier.
+    pub fetched: Instant,
 }
 
 /// What is to be said about when to renew.
@@ -62,6 +66,8 @@ impl Certificate {
             names: names.collect(),
             not_before: moment(leaf.validity().not_before)?,
             not_after: moment(leaf.validity().not_after)?,
+            der: der.to_vec(),
+            fetched: Instant::now(),
         })
     }
 
