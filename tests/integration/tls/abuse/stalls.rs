@@ -172,9 +172,9 @@ fn ask_and_do_not_read(abused: &Abused, connections: usize, window: u32) -> Vec<
 fn answers_that_nobody_reads_are_bounded_in_memory_and_time() {
     let abused = Abused::start(TIMEOUTS);
     for window in [0, 0x7fff_ffff] {
+        let logged = abused.log().len() + 300;
         let mut clients = ask_and_do_not_read(&abused, 3, window);
         let mut most = 0;
-        let logged = abused.log().len() + 300;
         poll(DEADLINE, || {
             most = most.max(abused.grown());
             (abused.log().len() >= logged).then_some(())
