@@ -84,11 +84,12 @@ async fn run_to_the_end(arguments: &Arguments) -> Result<Obtained, Failure> {
     let authenticators = Authenticators::from(Arc::clone(&authenticator));
     let request = request(arguments);
 
+    // Held until everything is put away: who gets it next may want to listen where we do.
+    let mut held = None;
     let order = async {
         let waiting = |holder: &str| watch.say("waiting", &format!("waiting for {holder}"));
-        let _lock = Lock::acquire(&arguments.storage, arguments.lock_timeout.0, waiting)
-            .await
-            .map_err(|error| failed(&error))?;
+        let lock = Lock::acquire(&arguments.storage, arguments.lock_timeout.0, waiting).await;
+        held = Some(lock.map_err(|error| failed(&error))?);
         authenticator.start().await.map_err(|error| Failure {
             hint: Some("is another server there? with one, use --intercept or --authenticator webroot"),
             ..failed(&error)
@@ -118,6 +119,7 @@ async fn run_to_the_end(arguments: &Arguments) -> Result<Obtained, Failure> {
         closed = undo => closed,
         _ = interrupt.recv() => Err("interrupted again: visitors who were still being served are cut".into()),
     };
+    drop(held);
     match (result, closed) {
         (Ok(_), Err(error)) => {
             Err(Failure { message: format!("the certificate is saved, but: {error}"), hint: None, usage: false })
