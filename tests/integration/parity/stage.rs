@@ -244,7 +244,7 @@ impl<'a> Stage<'a> {
         }
         if step.ends {
             let child = self.child.as_mut().unwrap();
-            let ended = poll(SILENCE, || child.try_wait().unwrap());
+            let ended = poll(ENDING, || child.try_wait().unwrap());
             seen.text(
                 format!("{prefix}exit"),
                 ended.map_or_else(|| "(goes on)".to_owned(), |status| status.to_string()),
@@ -408,3 +408,5 @@ impl Drop for Stage<'_> {
 fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|character| u8::try_from(u32::from(character)).expect("characters of cases are bytes")).collect()
 }
+/// How long a proxy may take to end. tinyproxy looks at its signals once in a while, and on a busy machine later.
+const ENDING: Duration = Duration::from_secs(6);
