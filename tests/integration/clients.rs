@@ -403,7 +403,11 @@ fn chromium_loads_a_page_and_a_web_socket(through: Through) {
     let stage = Stage::new(through);
     let nginx = Nginx::start_at(&stage.site(), 80).unwrap();
     let _echo = WebSocketEcho::start_at(&stage.site(), 8080).unwrap();
-    fs::write(nginx.root().join("page.html"), PAGE).unwrap();
+    fs::write(
+        nginx.root().join("page.html"),
+        PAGE.replace("@SOCKET@", "ws://site.example:8080/").replace("@MORE@", ""),
+    )
+    .unwrap();
     fs::write(nginx.root().join("script.js"), "window.loaded = 'the script';").unwrap();
     let mut command = stage.command("chromium", &[]);
     command.args([
@@ -426,14 +430,16 @@ fn chromium_loads_a_page_and_a_web_socket(through: Through) {
     assert!(output.contains(expected), "{output}");
 }
 
-const PAGE: &str = r#"<!doctype html><title>A page</title>
+/// A page that tells what became of a script, a large file and the WebSocket `@SOCKET@`; `@MORE@` may tell more before that.
+pub(crate) const PAGE: &str = r#"<!doctype html><title>A page</title>
 <p id="told">nothing</p>
 <script src="script.js"></script>
 <script>
 const told = [window.loaded];
 fetch('/big').then(answer => answer.arrayBuffer()).then(buffer => {
     told.push(buffer.byteLength + ' bytes');
-    const socket = new WebSocket('ws://site.example:8080/');
+    @MORE@
+    const socket = new WebSocket('@SOCKET@');
     const say = text => { told.push(text); document.getElementById('told').textContent = told.join(', '); };
     socket.onmessage = event => {
         if (event.data.startsWith('welcome')) { say(event.data); socket.send('hello'); return; }

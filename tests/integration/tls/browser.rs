@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, process::Command, time::Duration};
 use tempfile::TempDir;
 use test_support::{Authority, Lockgate, Nginx, Place, Process, WebSocketEcho, scratch_dir};
 
-use super::LOCKGATE;
+use crate::{clients::PAGE, support::LOCKGATE};
 
 /// Chromium at home: it trusts this authority, and finds all names of the test on this machine.
 struct Browser {
@@ -75,7 +75,7 @@ fn listener(authority: &Authority, routes: &str) -> Lockgate {
 /// A site with a page, three things on it, and a WebSocket at this URL.
 fn site(socket: &str) -> Nginx {
     let nginx = Nginx::start_at(&Place::Loopback, 0).unwrap();
-    fs::write(nginx.root().join("page.html"), PAGE.replace("@SOCKET@", socket)).unwrap();
+    fs::write(nginx.root().join("page.html"), PAGE.replace("@SOCKET@", socket).replace("@MORE@", PROTOCOLS)).unwrap();
     fs::write(nginx.root().join("script.js"), "window.loaded = 'the script';").unwrap();
     nginx
 }
@@ -154,29 +154,6 @@ fn chromium_reaches_sites_through_a_proxy_over_http2() {
     );
 }
 
-const PAGE: &str = r#"<!doctype html><title>A page</title>
-<p id="told">nothing</p>
-<script src="script.js"></script>
-<script>
-const told = [window.loaded];
-fetch('/big').then(answer => answer.arrayBuffer()).then(buffer => {
-    told.push(buffer.byteLength + ' bytes');
-    const entries = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];
-    told.push([...new Set(entries.map(entry => entry.nextHopProtocol))].join(' and '));
-    const socket = new WebSocket('@SOCKET@');
-    const say = text => { told.push(text); document.getElementById('told').textContent = told.join(', '); };
-    socket.onmessage = event => {
-        if (event.data.startsWith('welcome')) { say(event.data); socket.send('hello'); return; }
-        if (event.data === 'hello') { say(event.data); socket.send('x'.repeat(100000)); return; }
-        say(event.data.length + ' times ' + event.data[0]);
-        socket.close(1000);
-    };
-    let over = false;
-    socket.onclose = event => { say('closed ' + event.code); over = true; };
-    socket.onerror = () => say('an error');
-    // Chromium's virtual time waits for what is being loaded, and not for sockets.
-    const wait = () => over || fetch('/script.js', { cache: 'no-store' }).then(wait);
-    wait();
-});
-</script>
-"#;
+/// Tells by which protocols everything came.
+const PROTOCOLS: &str = r#"const entries = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];
+    told.push([...new Set(entries.map(entry => entry.nextHopProtocol))].join(' and '));"#;

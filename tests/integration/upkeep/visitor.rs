@@ -12,12 +12,11 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    ClientConfig, ClientConnection, StreamOwned,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use test_support::{Connection, poll};
+use test_support::{Connection, anyone, poll};
 
 /// A visitor at work. He believes every certificate whose key is the server's, and remembers it.
 pub(super) struct Visitor {
@@ -145,8 +144,7 @@ fn open(https: SocketAddr, name: &str) -> io::Result<StreamOwned<ClientConnectio
     stream.set_read_timeout(Some(Connection::DEADLINE))?;
     let provider: Arc<CryptoProvider> = ring::default_provider().into();
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let config =
-        config.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(Arc::new(Anything(provider)));
+    let config = config.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(anyone(&provider));
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let connection = ClientConnection::new(Arc::new(config.with_no_client_auth()), name).map_err(io::Error::other)?;
     Ok(StreamOwned::new(connection, stream))
@@ -155,45 +153,6 @@ fn open(https: SocketAddr, name: &str) -> io::Result<StreamOwned<ClientConnectio
 fn shown(tls: &StreamOwned<ClientConnection, TcpStream>) -> io::Result<Shown> {
     let first = tls.conn.peer_certificates().and_then(|chain| chain.first());
     first.map(|certificate| Shown(certificate.to_vec())).ok_or_else(|| io::Error::other("no certificate"))
-}
-
-/// Believes every certificate.
-#[derive(Debug)]
-struct Anything(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// Other people want the machine, too.

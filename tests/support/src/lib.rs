@@ -54,7 +54,7 @@ pub use tinyproxy::Tinyproxy;
 pub use tls_client::TlsClient;
 pub use tls_front::TlsFront;
 pub use tls_site::TlsSite;
-pub use tls_visitors::{Sighting, TlsReport, TlsVisitors, Trust};
+pub use tls_visitors::{Sighting, TlsReport, TlsVisitors, Trust, anyone};
 pub use usage::{Usage, raise_descriptor_limit};
 pub use visitors::{Phase, Report, Visitors};
 pub use web_socket::WebSocketEcho;

@@ -23,7 +23,7 @@ use trust::Believed;
 use visitor::Visitor;
 
 pub use sightings::Sighting;
-pub use trust::Trust;
+pub use trust::{Trust, anyone};
 
 /// Visitors at work. Each does one kind of errand over and over, at one name of the site after the other: reading the page on
 /// a kept connection, on a new one with a whole handshake, on a new one by taking up a session again, over HTTP/2; posting;

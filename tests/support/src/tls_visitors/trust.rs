@@ -8,7 +8,7 @@ use rustls::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use tempfile::TempDir;
@@ -36,8 +36,7 @@ impl Believed {
     pub(super) fn read(trust: Trust<'_>) -> io::Result<Self> {
         let provider = Arc::new(ring::default_provider());
         let Trust::Roots(pem) = trust else {
-            let verifier = Arc::new(Anyone(provider.signature_verification_algorithms));
-            return Ok(Self { verifier, directory: None });
+            return Ok(Self { verifier: anyone(&provider), directory: None });
         };
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -59,7 +58,12 @@ impl Believed {
     }
 }
 
-/// Takes every certificate, and sees that the server has its key.
+/// Takes every certificate, and sees that the server has its key: for whoever wants to look at what is shown.
+#[must_use]
+pub fn anyone(provider: &CryptoProvider) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(Anyone(provider.signature_verification_algorithms))
+}
+
 #[derive(Debug)]
 struct Anyone(WebPkiSupportedAlgorithms);
 
