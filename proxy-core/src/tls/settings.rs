@@ -112,7 +112,6 @@ impl ListenerTls {
         if options.http2 {
             config.alpn_protocols.insert(0, HTTP_2.to_vec());
         }
-        config.ignore_client_order = true;
         config.ticketer = sessions.keys(&options.clients)?;
         // Tickets do it all: a client without them is rare, and a table of sessions would be one for each listener.
         config.session_storage = Arc::new(NoServerSessionStorage {});
