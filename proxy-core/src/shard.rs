@@ -16,7 +16,7 @@ use socket2::SockRef;
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
 
 use crate::{
@@ -120,11 +120,16 @@ impl Shard {
         let proxy = Arc::new(http_proxy(&Arc::new(pingora_conf()), Relay::new(Arc::clone(&self))));
         let mut accepting = JoinSet::new();
         let mut phase = self.phase.clone();
+        // Whenever a timer is set that is due before all others, tokio wakes itself up with a system call. With one that is
+        // always due soon, that is not one more for each request and each handshake.
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let wanted = loop {
             tokio::select! {
                 biased;
                 Some(socket) = orders.sockets.recv() => self.listen(&proxy, socket, &mut accepting),
                 Some(_) = accepting.join_next() => {}
+                _ = ticks.tick() => {}
                 wanted = phase.wait_for(|phase| *phase != Phase::Serve) => {
                     break wanted.map_or(Phase::Stop, |phase| *phase);
                 }
@@ -276,3 +281,5 @@ const UPSTREAM_POOL: usize = 1024;
 /// Bytes that wait in a client's socket to be sent, where it matters whether the client reads.
 const UNSENT: u32 = 128 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Less than what clients are waited for.
+const TICK: Duration = Duration::from_secs(1);
