@@ -122,23 +122,25 @@ impl ProgramLog {
 }
 
 fn output(program: &Program, destination: &Destination, queue: &Queue) -> Output {
-    // An operator who looks for something says so in the environment; it overrides the level.
+    // An operator who looks for something says so in the environment; it overrides the level. Filters come behind what makes
+    // lines: only of the last layer on a registry is heard which levels it wants, and without that every place in the program
+    // that might say something asks the filter each time. There are a hundred in h2 for one request.
     let wanted = EnvFilter::try_from_env("LOCKGATE_LOG").ok();
     match (program.style, destination) {
         (_, Destination::Off) => LevelFilter::OFF.boxed(),
         (Style::Tinyproxy, _) => match wanted {
-            Some(wanted) => wanted.and_then(Lines::new(Level::Trace, queue.clone())).boxed(),
+            Some(wanted) => Lines::new(Level::Trace, queue.clone()).and_then(wanted).boxed(),
             None => Lines::new(program.level, queue.clone()).boxed(),
         },
         (Style::Plain, destination) => {
             let filter = wanted.unwrap_or_else(|| EnvFilter::new(plain_filter(program.level)));
             let lines = fmt::layer().with_writer(PlainLines::new(queue.clone()));
             match destination {
-                Destination::Stderr => filter.and_then(lines.with_ansi(std::io::stderr().is_terminal())).boxed(),
-                Destination::Stdout => filter.and_then(lines.with_ansi(std::io::stdout().is_terminal())).boxed(),
+                Destination::Stderr => lines.with_ansi(std::io::stderr().is_terminal()).and_then(filter).boxed(),
+                Destination::Stdout => lines.with_ansi(std::io::stdout().is_terminal()).and_then(filter).boxed(),
                 // It adds its own time and severity.
-                Destination::Syslog => filter.and_then(lines.with_ansi(false).without_time().with_level(false)).boxed(),
-                Destination::File(_) | Destination::Off => filter.and_then(lines.with_ansi(false)).boxed(),
+                Destination::Syslog => lines.with_ansi(false).without_time().with_level(false).and_then(filter).boxed(),
+                Destination::File(_) | Destination::Off => lines.with_ansi(false).and_then(filter).boxed(),
             }
         }
     }
@@ -157,3 +159,20 @@ fn plain_filter(level: Level) -> &'static str {
 
 /// Lines that may wait.
 const QUEUE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_below_the_level_are_not_asked() {
+        let queue = Queue::new(sync_channel(1).0);
+        for style in [Style::Plain, Style::Tinyproxy] {
+            let program = Program { destination: None, style, level: Level::Info };
+            for destination in [Destination::Stderr, Destination::Stdout, Destination::Syslog] {
+                let wanted = output(&program, &destination, &queue).max_level_hint();
+                assert_eq!(wanted, Some(LevelFilter::INFO), "{style:?}, {destination:?}");
+            }
+        }
+    }
+}
