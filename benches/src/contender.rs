@@ -101,7 +101,8 @@ fn haproxy(setup: &Setup<'_>) -> Result<Contender, StartError> {
     if let Some(credentials) = setup.credentials {
         let read = |file: &Path| fs::read_to_string(file).map_err(prepare("the certificate"));
         let both = read(&credentials.certificate)? + &read(&credentials.key)?;
-        tls = format!("ssl crt {} alpn h2,http/1.1", write(setup.root, "haproxy.pem", &both)?);
+        // The others take what the client likes best, too.
+        tls = format!("ssl crt {} alpn h2,http/1.1 prefer-client-ciphers", write(setup.root, "haproxy.pem", &both)?);
     }
     let config = format!(
         "defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n http-reuse always\n\
