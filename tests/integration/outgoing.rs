@@ -232,7 +232,11 @@ fn without_a_file_the_systems_authorities_are_believed() {
     let parents = format!("parents = [{{ use = \"https\", address = \"{}\" }}]", parent.address());
     fs::write(&file, config(&format!("{{ use = \"forward\", {parents} }}"))).unwrap();
     let mut command = Command::new(LOCKGATE);
-    command.args(["run", "--config"]).arg(&file).env("SSL_CERT_FILE", authority.ca_file());
+    command
+        .args(["run", "--config"])
+        .arg(&file)
+        .env("SSL_CERT_FILE", authority.ca_file())
+        .current_dir(directory.path());
     let mut process = Process::spawn(&command).unwrap();
     let line = process.wait_for_line("a listener", Lockgate::DEADLINE, |line| line.contains("listening")).unwrap();
     let address: SocketAddr = line.split_once("address=").unwrap().1.trim().parse().unwrap();

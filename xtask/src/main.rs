@@ -1,6 +1,7 @@
 //! Entry point of `cargo xtask`: sets the machine up, then tests, fuzzes, shows or measures Lockgate.
 
 mod bench;
+mod failures;
 mod fuzz;
 mod install;
 mod steps;

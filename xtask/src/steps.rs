@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::install;
+use crate::{failures::Failures, install};
 
 /// What became of a step.
 pub struct Done {
@@ -19,6 +19,8 @@ pub struct Done {
     pub took: Duration,
     /// Tests that passed and failed, as its output says.
     pub tests: (u64, u64),
+    /// What failed tests said.
+    pub failures: Failures,
 }
 
 /// A command as root: this process's own environment goes with it.
@@ -42,6 +44,7 @@ pub fn step(name: &str, command: &mut Command) -> Done {
     println!("\n==> {name}");
     let started = Instant::now();
     let mut tests = (0, 0);
+    let mut failures = Failures::default();
     let mut succeeded = false;
     match command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
         Ok(mut child) => {
@@ -50,13 +53,14 @@ pub fn step(name: &str, command: &mut Command) -> Done {
                     println!("{line}");
                     let (passed, failed) = counted(&line);
                     tests = (tests.0 + passed, tests.1 + failed);
+                    failures.read(line);
                 }
             }
             succeeded = child.wait().is_ok_and(|status| status.success());
         }
         Err(error) => println!("cannot run it: {error}"),
     }
-    Done { name: name.to_owned(), succeeded, took: started.elapsed(), tests }
+    Done { name: name.to_owned(), succeeded, took: started.elapsed(), tests, failures }
 }
 
 /// The numbers in `test result: ok. 3 passed; 0 failed; …`.
@@ -70,8 +74,11 @@ fn counted(line: &str) -> (u64, u64) {
     (before("passed"), before("failed"))
 }
 
-/// Prints what became of every step; the last line is the sum of all tests.
+/// Prints what failed tests said and what became of every step; the last line is the sum of all tests.
 pub fn summary(done: &[Done]) -> ExitCode {
+    for line in done.iter().flat_map(|step| step.failures.lines()) {
+        println!("{line}");
+    }
     println!();
     for step in done {
         let mark = if step.succeeded { "ok    " } else { "FAILED" };

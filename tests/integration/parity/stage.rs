@@ -28,6 +28,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// How long a program that should say nothing more is listened to.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// How long a program may take to end.
+const ENDING: Duration = Duration::from_secs(3);
+
 /// How long the files of [`LOGS`] are, and which files they are.
 type Marks = [(u64, usize); 3];
 
@@ -236,6 +239,8 @@ impl<'a> Stage<'a> {
         }
         if let Some(signal) = &step.signal {
             let id = self.child.as_ref().unwrap().id().to_string();
+            // tinyproxy looks for signals before it waits for clients: one that came between would be seen with the next client.
+            poll(SILENCE, || is_asleep(&id).then_some(())).expect("it waits for clients");
             assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
         }
         if let Some(line) = &step.logged {
@@ -404,9 +409,14 @@ impl Drop for Stage<'_> {
     }
 }
 
+/// Whether the first thread of a process waits for something.
+fn is_asleep(id: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    // The name in parentheses may have blanks.
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S'))
+}
+
 /// The bytes of a text in which each character is one.
 fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|character| u8::try_from(u32::from(character)).expect("characters of cases are bytes")).collect()
 }
-/// How long a proxy may take to end. tinyproxy looks at its signals once in a while, and on a busy machine later.
-const ENDING: Duration = Duration::from_secs(6);

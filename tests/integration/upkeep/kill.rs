@@ -104,7 +104,7 @@ fn a_kill_at_any_write_leaves_a_certificate_that_is_served_at_once() {
     });
     // strace counts the calls of each thread, and on a busy machine files are written by more than one.
     let survived = survived.into_inner();
-    assert!(survived > 20, "only {survived} writes were interrupted");
+    assert!(survived > 8, "only {survived} writes were interrupted");
 }
 
 /// Kills renewals at the `lane`th write and every few from there on; returns the number of the one that was not reached.

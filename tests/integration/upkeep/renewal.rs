@@ -18,8 +18,8 @@ fn a_window_that_moves_into_the_past_renews_at_once_with_replaces_and_without_wh
     let (visitor, first) = (running.visitor(&["site.example"]), stored(&site.storage, "site.example"));
     // Far from two thirds of its life.
     running.knows_when(&site.storage, "site.example");
-    running.later_when(3 * DAY, || stage.front.journal().count(Endpoint::RenewalInfo) == 2);
-    assert_eq!(stage.front.spent(), FIRST);
+    running.asks_again_after(3 * DAY, &site.storage, "site.example");
+    assert_eq!((stage.front.journal().count(Endpoint::RenewalInfo), stage.front.spent()), (2, FIRST));
     stage.want_renewal_of_the_last();
     stage.front.set_explanation(Some("https://ca.example/incident"));
     assert!(running.later(10 * MINUTE + Duration::from_secs(1), ISSUED).contains("Suggested"));

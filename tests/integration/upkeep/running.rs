@@ -60,6 +60,15 @@ impl Running<'_> {
         poll(DEADLINE, known).unwrap_or_else(|| panic!("{}", self.output()));
     }
 
+    /// Lets this time pass, and waits until it has asked the authority once more when to renew the certificate of this name.
+    ///
+    /// What the authority has been asked is no sign: the program looks at its clock when it has read the answer.
+    pub(super) fn asks_again_after(&self, time: Duration, storage: &Path, name: &str) {
+        let next = || record(storage, name)["suggestions"]["next_poll"].clone();
+        let before = next();
+        self.later_when(time, || next() != before);
+    }
+
     /// How often it has said so.
     pub(super) fn count(&self, words: &str) -> usize {
         self.output().matches(words).count()
