@@ -1,42 +1,91 @@
 //! The account at a certificate authority: made once, kept, used again.
 
+pub(crate) mod key;
+
+use std::sync::Arc;
+
 use http::header;
-use instant_acme::{Account, AccountCredentials};
+use instant_acme::Account;
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
 
 use crate::{
-    Authority, Progress,
+    Authority, Progress, StoredAccount,
+    client::Identity,
     obtain::{ObtainError, Peers, on_disk},
-    signature::{Credentials, SignedError, Signer},
+    signature::{SignedError, Signer},
 };
+use key::AccountKey;
 
 /// An account that can be used.
 pub(crate) struct Opened {
     pub(crate) account: Account,
-    /// As it is stored, with its key.
-    pub(crate) credentials: Vec<u8>,
+    pub(crate) stored: StoredAccount,
+}
+
+impl Opened {
+    /// Somebody who signs as this account.
+    pub(crate) fn signer(&self) -> Signer {
+        Signer::new(Arc::clone(&self.stored.key), self.stored.url.clone())
+    }
+
+    /// What proves to the authority that a challenge is answered for this account (RFC 8555 §8.1).
+    pub(crate) fn key_authorization(&self, token: &str) -> String {
+        format!("{token}.{}", self.stored.key.thumbprint())
+    }
 }
 
 /// The stored account for the authority's directory, or a new one. A new one is on disk before it is used, and its key before
 /// the authority hears of it: an account whose answer was lost is found again by its key.
-pub(crate) async fn open(authority: &Authority, peers: &Peers<'_>) -> Result<Opened, ObtainError> {
-    let Peers { client, store, observer, .. } = peers;
-    let directory = authority.directory.clone();
-    let (credentials, is_new) = match on_disk(store, move |store| store.account(&directory)).await?? {
-        Some(text) => (text, false),
+///
+/// Of several, the one that the authority is configured with, else the one that a lineage was obtained with, else the newest.
+pub(crate) async fn open(authority: &Authority, lineage: &str, peers: &Peers<'_>) -> Result<Opened, ObtainError> {
+    let Peers { client, observer, .. } = peers;
+    let stored = choose(authority, lineage, peers).await?;
+    let (stored, is_new) = match stored {
+        Some(stored) => (stored, false),
         None => (create(authority, peers).await?, true),
     };
-    let unusable = |source| ObtainError::Account { path: store.account_file(&authority.directory), source };
-    let read: AccountCredentials = serde_json::from_slice(&credentials).map_err(unusable)?;
-    let builder = Account::builder_with_http(Box::new((*client).clone()));
-    let account = builder.from_credentials(read).await.map_err(|error| peers.explain("open the account", error))?;
-    let url = account.id().to_owned();
+    let identity = Identity { key: Arc::clone(&stored.key), account: stored.url.clone() };
+    let builder = Account::builder_with_http(Box::new(client.signing_as(identity)));
+    let nobodys = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+    let nobodys = nobodys.map_err(|_error| ObtainError::Interrupted)?;
+    // Its signatures are replaced by those of the identity.
+    let key = PrivatePkcs8KeyDer::from(nobodys.as_ref());
+    let account = builder.from_parts(stored.url.clone(), key, authority.directory.clone()).await;
+    let account = account.map_err(|error| peers.explain("open the account", error))?;
+    let url = stored.url.clone();
     observer.progress(if is_new { Progress::AccountCreated { url } } else { Progress::AccountReused { url } });
-    Ok(Opened { account, credentials })
+    Ok(Opened { account, stored })
 }
 
-/// Makes an account and stores it; returns what is stored.
-async fn create(authority: &Authority, peers: &Peers<'_>) -> Result<Vec<u8>, ObtainError> {
+async fn choose(authority: &Authority, lineage: &str, peers: &Peers<'_>) -> Result<Option<StoredAccount>, ObtainError> {
+    let (directory, name) = (authority.directory.clone(), lineage.to_owned());
+    let look = move |store: &crate::Store| Ok((store.accounts(&directory)?, store.account_of(&name)));
+    let (mut found, lineages) = on_disk(peers.store, look).await?.map_err(ObtainError::Store)?;
+    let mut named = |id: &str| {
+        let at = found.usable.iter().position(|account| account.id == id)?;
+        Some(found.usable.swap_remove(at))
+    };
+    if let Some(id) = &authority.account {
+        let directory = authority.directory.clone();
+        return named(id).map(Some).ok_or_else(|| ObtainError::NoAccount { id: id.clone(), directory });
+    }
+    if let Some(account) = lineages.and_then(|id| named(&id)) {
+        return Ok(Some(account));
+    }
+    match (found.usable.pop(), found.damaged.pop()) {
+        (None, Some(path)) => Err(ObtainError::Account { path }),
+        (newest, _) => Ok(newest),
+    }
+}
+
+/// Makes an account and stores it.
+async fn create(authority: &Authority, peers: &Peers<'_>) -> Result<StoredAccount, ObtainError> {
     let Peers { client, store, .. } = peers;
     // The authority's own word for where its terms are: never a URL from our source.
     let directory = client.get(&authority.directory).await.map_err(|source| ObtainError::Transport { source })?;
@@ -49,14 +98,11 @@ async fn create(authority: &Authority, peers: &Peers<'_>) -> Result<Vec<u8>, Obt
         return Err(ObtainError::ExternalAccount { directory: authority.directory.clone() });
     }
     let url = authority.directory.clone();
-    let key = on_disk(store, move |store| store.account_key(&url)).await??;
-    let id = register(authority, &directory, &key, peers).await?;
-    let credentials = Credentials::new(id, &key, &authority.directory);
-    let unusable = |source| ObtainError::Account { path: store.account_file(&authority.directory), source };
-    let credentials = serde_json::to_vec_pretty(&credentials).map_err(unusable)?;
-    let (url, text) = (authority.directory.clone(), credentials.clone());
-    on_disk(store, move |store| store.save_account(&url, &text)).await??;
-    Ok(credentials)
+    let key = Arc::new(on_disk(store, move |store| store.account_key(&url)).await??);
+    let url = register(authority, &directory, &key, peers).await?;
+    let (directory, kept, at) = (authority.directory.clone(), Arc::clone(&key), url.clone());
+    on_disk(store, move |store| store.save_account(&directory, &kept, &at)).await??;
+    Ok(StoredAccount { id: key.id(), url, created: None, key })
 }
 
 /// Asks for an account with this key, and returns its URL: of a new one, or of the one that the key has already (RFC 8555
@@ -64,7 +110,7 @@ async fn create(authority: &Authority, peers: &Peers<'_>) -> Result<Vec<u8>, Obt
 async fn register(
     authority: &Authority,
     directory: &Value,
-    key: &[u8],
+    key: &Arc<AccountKey>,
     peers: &Peers<'_>,
 ) -> Result<String, ObtainError> {
     let protocol = |text| ObtainError::Protocol { action: CREATE, source: instant_acme::Error::Str(text) };
@@ -74,7 +120,7 @@ async fn register(
         SignedError::Refused { source } => peers.explain(CREATE, instant_acme::Error::Api(source)),
         other => ObtainError::Protocol { action: CREATE, source: instant_acme::Error::Other(Box::new(other)) },
     };
-    let mut signer = Signer::with_key(key).map_err(failed)?;
+    let mut signer = Signer::with_key(Arc::clone(key));
     let mut payload = json!({ "termsOfServiceAgreed": true, "contact": authority.contact });
     if let Some(external) = &authority.external_account {
         payload["externalAccountBinding"] = signer.bound(&external.key_id, external.key(), url);

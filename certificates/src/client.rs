@@ -2,6 +2,7 @@
 
 mod answer;
 mod error;
+mod identity;
 
 use std::{
     future::Future,
@@ -30,6 +31,7 @@ use answer::{judge, not_acme};
 
 pub(crate) use answer::{Answer, links};
 pub use error::TransportError;
+pub(crate) use identity::Identity;
 
 /// An HTTPS client with deadlines. A clone shares connections.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ pub struct Client {
     last: Arc<Mutex<Answer>>,
     /// For how long requests without a signature are repeated that fail for reasons that pass.
     patience: Duration,
+    /// Who signs what the ACME library sends.
+    identity: Option<Identity>,
 }
 
 impl Client {
@@ -63,13 +67,13 @@ impl Client {
             .enable_http1()
             .wrap_connector(http);
         let hyper = Hyper::builder(TokioExecutor::new()).build(https);
-        Ok(Self { hyper, last: Arc::default(), patience: Duration::ZERO })
+        Ok(Self { hyper, last: Arc::default(), patience: Duration::ZERO, identity: None })
     }
 
     /// The same connections, with a [`retry_after`](Self::retry_after) of its own, for use beside others.
     #[must_use]
     pub fn aside(&self) -> Self {
-        Self { hyper: self.hyper.clone(), last: Arc::default(), patience: self.patience }
+        Self { last: Arc::default(), ..self.clone() }
     }
 
     /// The same, which asks for directories and nonces a few times for so long. What is signed it cannot repeat: a nonce is good
@@ -77,6 +81,11 @@ impl Client {
     #[must_use]
     pub(crate) fn patient(&self, patience: Duration) -> Self {
         Self { patience, ..self.aside() }
+    }
+
+    /// The same, for the ACME library: what that sends is signed by this account.
+    pub(crate) fn signing_as(&self, identity: Identity) -> Self {
+        Self { identity: Some(identity), ..self.clone() }
     }
 
     /// When the server wants to be asked again, as its last answer to this client or a clone of it said.
@@ -158,6 +167,8 @@ impl HttpClient for Client {
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map_or_else(|never| match never {}, |body| body.to_bytes());
+            let signer = client.identity.as_ref().filter(|_| parts.method == Method::POST);
+            let body = signer.and_then(|identity| identity.sign_anew(&body)).unwrap_or(body);
             let response = client.send(Request::from_parts(parts, Full::new(body))).await;
             response
                 .map(|response| response.map(Full::new).into())

@@ -5,8 +5,7 @@
 //! one certificate, again and again. A [`Store`] keeps accounts and certificates below one directory:
 //!
 //! ```text
-//! accounts/<host>/<path>/lockgate/credentials.json   0600   one account for each authority
-//! accounts/<host>/<path>/lockgate/key.pem            0600   its key, from before it is asked for until there is an answer
+//! accounts/<host>/<path>/ID/{private_key,regr,meta}.json    accounts: the key 0400, where it is, when it was made
 //! archive/NAME/{cert,chain,fullchain,privkey}N.pem          every version; private keys 0600
 //! live/NAME/{cert,chain,fullchain,privkey}.pem              relative links to one version
 //! renewal/NAME.conf                                         how it was obtained
@@ -23,6 +22,7 @@ mod account;
 mod client;
 mod internal;
 mod issued;
+mod key;
 mod ledger;
 mod lock;
 mod moment;
@@ -39,6 +39,7 @@ mod upkeep;
 pub use client::{Client, TransportError};
 pub use internal::Internal;
 pub use issued::{IssuedError, Names, expiry};
+pub use key::{KeyChoice, KeyKind};
 pub use ledger::{Outcome, Record, Refused};
 pub use lock::{Lock, LockError};
 pub use obtain::{
@@ -47,5 +48,5 @@ pub use obtain::{
 };
 pub use renewal_info::ask;
 pub use self_check::{Family, Fetched, Fetcher, Finding, SelfCheck, self_check};
-pub use store::{Lineage, Renewal, Saved, Store, StoreError, Unsaved};
+pub use store::{Hooks, Lineage, Renewal, Saved, Store, StoreError, StoredAccount, Unsaved};
 pub use upkeep::{Upkeep, Visit};

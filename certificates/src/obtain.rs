@@ -149,6 +149,12 @@ pub trait Observer: Send + Sync {
     /// Something happened.
     fn progress(&self, progress: Progress);
 
+    /// A certificate is due, the storage is locked, and an attempt begins. An error is none: nothing was tried. Only
+    /// [`Upkeep`](crate::Upkeep) calls it.
+    fn before_attempt(&self) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Every challenge can be answered; next the authority is told to come. An error ends the order. Called again when the
     /// order is repeated for fewer names or at another authority.
     fn before_validation<'a>(&'a self, challenges: &'a [Challenge]) -> BoxFuture<'a, Result<(), BoxError>> {
@@ -217,8 +223,8 @@ pub async fn obtain(
             }
         };
         match attempted {
-            Ok(Attempted::Issued { issued, key, refused }) => {
-                let renewal = Renewal { server: issuer.server().to_owned(), ..request.renewal.clone() };
+            Ok(Attempted::Issued { issued, key, account, refused }) => {
+                let renewal = Renewal { server: issuer.server().to_owned(), account, ..request.renewal.clone() };
                 let saved = on_disk(store, move |store| store.save(&name, &issued, &key, &renewal)).await??;
                 observer.progress(Progress::Saved { live: saved.live.clone() });
                 return Ok(Obtained::Issued { saved, refused });
@@ -249,7 +255,7 @@ async fn internally(request: &Request, internal: Internal, peers: &Peers<'_>) ->
     let issue = move |store: &Store| internal.issue(store, &names, SystemTime::now());
     let (issued, key) = on_disk(peers.store, issue).await??;
     peers.observer.progress(Progress::Finalized);
-    Ok(Attempted::Issued { issued, key, refused: Vec::new() })
+    Ok(Attempted::Issued { issued, key, account: None, refused: Vec::new() })
 }
 
 /// Whether there is a certificate of an authority that others trust, and it is valid.

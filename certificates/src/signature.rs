@@ -1,26 +1,25 @@
 //! Signed requests (RFC 8555 §6.2) for what the ACME library has no call for: POST-as-GET of any URL, and an account for a key
 //! that is on disk already.
 
+use std::sync::Arc;
+
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body_util::Full;
-use ring::{
-    hmac,
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
-};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use ring::hmac;
+use serde_json::{Map, Value, json};
 
-use crate::{Client, TransportError};
+use crate::{
+    Client, TransportError,
+    account::key::{AccountKey, KeyError},
+};
 
 /// Signs as an account, or as a key that has none yet.
 pub(crate) struct Signer {
-    key: EcdsaKeyPair,
+    key: Arc<AccountKey>,
     /// Its URL.
     account: Option<String>,
-    random: SystemRandom,
     /// One that is not used yet.
     nonce: Option<String>,
 }
@@ -29,7 +28,7 @@ pub(crate) struct Signer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignedError {
     #[error("the key of the account cannot be used")]
-    Key,
+    Key(#[from] KeyError),
     #[error("the authority hands out no nonces")]
     Nonce,
     #[error("the URL {url} cannot be used")]
@@ -42,35 +41,15 @@ pub(crate) enum SignedError {
     Nonsense { source: serde_json::Error },
 }
 
-/// The stored form of an account, as the ACME library writes it.
-#[derive(Deserialize, Serialize)]
-pub(crate) struct Credentials {
-    /// Its URL.
-    pub(crate) id: String,
-    key_pkcs8: String,
-    directory: Option<String>,
-}
-
-impl Credentials {
-    /// Those of the account with this URL and key (PKCS #8).
-    pub(crate) fn new(id: String, key: &[u8], directory: &str) -> Self {
-        Self { id, key_pkcs8: BASE64_URL_SAFE_NO_PAD.encode(key), directory: Some(directory.to_owned()) }
-    }
-}
-
 impl Signer {
-    /// Signs as a stored account.
-    pub(crate) fn new(credentials: &[u8]) -> Result<Self, SignedError> {
-        let credentials: Credentials = serde_json::from_slice(credentials).map_err(|_error| SignedError::Key)?;
-        let key = BASE64_URL_SAFE_NO_PAD.decode(credentials.key_pkcs8).map_err(|_error| SignedError::Key)?;
-        Ok(Self { account: Some(credentials.id), ..Self::with_key(&key)? })
+    /// Signs as the account with this URL.
+    pub(crate) fn new(key: Arc<AccountKey>, account: String) -> Self {
+        Self { account: Some(account), ..Self::with_key(key) }
     }
 
-    /// Signs as a key (PKCS #8), which has to be one of P-256.
-    pub(crate) fn with_key(key: &[u8]) -> Result<Self, SignedError> {
-        let random = SystemRandom::new();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key, &random);
-        Ok(Self { key: key.map_err(|_error| SignedError::Key)?, account: None, random, nonce: None })
+    /// Signs as a key.
+    pub(crate) fn with_key(key: Arc<AccountKey>) -> Self {
+        Self { key, account: None, nonce: None }
     }
 
     /// Fetches a document as the account (POST-as-GET, RFC 8555 §6.3).
@@ -133,32 +112,21 @@ impl Signer {
     /// goes with it.
     pub(crate) fn bound(&self, key_id: &str, key: &[u8], new_account: &str) -> Value {
         let header = json!({ "alg": "HS256", "kid": key_id, "url": new_account });
-        let [protected, payload] = [header, self.public()].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string()));
+        let [protected, payload] =
+            [header, self.key.public()].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string()));
         let signature =
             hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), format!("{protected}.{payload}").as_bytes());
         json!({ "protected": protected, "payload": payload, "signature": BASE64_URL_SAFE_NO_PAD.encode(signature) })
     }
 
-    /// The public key (RFC 7518 §6.2.1).
-    fn public(&self) -> Value {
-        // After the octet that says "not compressed" come both coordinates (SEC 1 §2.3.3).
-        let point = self.key.public_key().as_ref();
-        let (x, y) = point.get(1..).unwrap_or_default().split_at(point.len() / 2);
-        let [x, y] = [x, y].map(|coordinate| BASE64_URL_SAFE_NO_PAD.encode(coordinate));
-        json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y })
-    }
-
     /// A JWS in its flattened form.
     fn signed(&self, nonce: &str, url: &str, payload: &str) -> Result<Value, SignedError> {
-        let header = match &self.account {
-            Some(account) => json!({ "alg": "ES256", "kid": account, "nonce": nonce, "url": url }),
-            None => json!({ "alg": "ES256", "jwk": self.public(), "nonce": nonce, "url": url }),
+        let mut header = Map::from_iter([("nonce".to_owned(), nonce.into()), ("url".to_owned(), url.into())]);
+        match &self.account {
+            Some(account) => header.insert("kid".to_owned(), account.as_str().into()),
+            None => header.insert("jwk".to_owned(), self.key.public()),
         };
-        let [protected, payload] = [&header.to_string(), payload].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
-        let signature = self.key.sign(&self.random, format!("{protected}.{payload}").as_bytes());
-        let signature = signature.map_err(|_error| SignedError::Key)?;
-        let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
-        Ok(json!({ "protected": protected, "payload": payload, "signature": signature }))
+        Ok(self.key.jws(header, &BASE64_URL_SAFE_NO_PAD.encode(payload))?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Accounts and certificates on disk, in certbot's layout.
 
 mod account;
+mod deployment;
 mod durable;
 mod lineage;
 mod order;
@@ -13,9 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use account::StoredAccount;
 pub use lineage::Lineage;
 pub(crate) use order::{KeptOrder, Terms};
-pub use renewal::Renewal;
+pub use renewal::{Hooks, Renewal};
 pub(crate) use unsaved::Certificate;
 pub use unsaved::Unsaved;
 
@@ -234,7 +236,7 @@ impl Store {
     }
 
     fn is_configured(&self, name: &str) -> bool {
-        self.root.join("renewal").join(format!("{name}.conf")).exists()
+        self.conf(name).exists()
     }
 
     /// Finishes what a killed run began: lets the links lead to this version, and writes the configuration if there is none.
@@ -252,12 +254,33 @@ impl Store {
 
     /// The directory URL of the authority that a lineage is from, as far as its configuration tells.
     pub fn server(&self, name: &str) -> Option<String> {
-        let conf = self.root.join("renewal").join(format!("{name}.conf"));
-        Renewal::server_in(&fs::read_to_string(conf).ok()?)
+        Some(self.renewal(name)?.server).filter(|server| !server.is_empty())
+    }
+
+    /// How a lineage was obtained, as far as its configuration tells.
+    pub fn renewal(&self, name: &str) -> Option<Renewal> {
+        Some(Renewal::read(&fs::read_to_string(self.conf(name)).ok()?))
+    }
+
+    /// The same, with the text of the configuration.
+    pub fn configuration(&self, name: &str) -> Option<(String, Renewal)> {
+        let text = fs::read_to_string(self.conf(name)).ok()?;
+        let renewal = Renewal::read(&text);
+        Some((text, renewal))
+    }
+
+    /// What the account is called that a lineage was obtained with.
+    pub(crate) fn account_of(&self, name: &str) -> Option<String> {
+        self.renewal(name)?.account
+    }
+
+    /// The file that says how a lineage was obtained.
+    fn conf(&self, name: &str) -> PathBuf {
+        self.root.join("renewal").join(format!("{name}.conf"))
     }
 
     fn configure(&self, name: &str, renewal: &Renewal) -> Result<(), StoreError> {
-        let conf = self.root.join("renewal").join(format!("{name}.conf"));
+        let conf = self.conf(name);
         let old = match fs::read_to_string(&conf) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             // To write it anew would lose what others keep there.

@@ -207,6 +207,7 @@ impl Upkeep<'_> {
         };
         // An order whose certificate cannot be saved counts against the authority's limits all the same.
         on_disk(self.store, Store::try_out).await??;
+        self.observer.before_attempt().await.map_err(|source| ObtainError::Prepare { source })?;
         let record = &mut known.record;
         record.begin(now);
         self.remember(name, record).await?;

@@ -1,8 +1,11 @@
 //! `lockgate cert …`: certificates.
 
 mod arguments;
+mod attempt;
+mod hooks;
 mod list;
 mod obtain;
+mod renew;
 mod watch;
 
 use clap::Subcommand;
@@ -14,6 +17,8 @@ use super::Exit;
 pub(super) enum Command {
     /// Obtain one certificate, with or without a running proxy.
     Obtain(Box<arguments::Arguments>),
+    /// Renew every certificate in the storage that is due, as it was obtained, by Lockgate or by certbot.
+    Renew(Box<renew::Arguments>),
     /// List certificates with what is known about them. Exits with 1 where one is missing, expired, or about to be.
     List(list::Arguments),
 }
@@ -21,6 +26,7 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> Exit {
     match command {
         Command::Obtain(arguments) => obtain::run(arguments),
+        Command::Renew(arguments) => renew::run(arguments),
         Command::List(arguments) => list::run(arguments),
     }
 }

@@ -154,6 +154,7 @@ impl Acme {
             Some(external.account.clone())
         };
         let authority = |directory: &Directory| Authority {
+            account: None,
             directory: directory.as_str().to_owned(),
             contact: self.account.contact.clone(),
             agree_to_terms: self.account.agreed,

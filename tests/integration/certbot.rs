@@ -1,5 +1,7 @@
 //! Debian's certbot behind Lockgate, and on Lockgate's storage.
 
+mod storage;
+
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use test_support::{

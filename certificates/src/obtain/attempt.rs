@@ -14,8 +14,8 @@ use super::{
     selection::{Next, Selection, mentioned},
 };
 use crate::{
-    Client, Lineage, Store, account, account::Opened, issued::Issued, obtain::on_disk, persistence::Persistence,
-    schedule::Life, store::Terms,
+    Client, KeyChoice, Lineage, Store, account, account::Opened, issued::Issued, obtain::on_disk,
+    persistence::Persistence, schedule::Life, store::Terms,
 };
 
 /// What an attempt needs of the world.
@@ -47,6 +47,10 @@ pub(super) struct Errand<'e> {
     /// The name of the lineage that the certificate is for.
     pub(super) lineage: &'e str,
     pub(super) account: Opened,
+    /// What kind of key the certificate is to have.
+    pub(super) key: KeyChoice,
+    /// The private key (PEM) of the current certificate, whatever authority that is from.
+    pub(super) current_key: Option<String>,
     pub(super) profile: Option<&'e str>,
     /// The certificate whose place the new one takes, when it is from this authority.
     pub(super) predecessor: Option<Predecessor>,
@@ -63,7 +67,13 @@ pub(super) struct Predecessor {
 /// What came of it.
 pub(super) enum Attempted {
     /// A certificate and its private key (PEM).
-    Issued { issued: Issued, key: String, refused: Vec<ChallengeFailure> },
+    Issued {
+        issued: Issued,
+        key: String,
+        /// What the account is called that it was obtained with.
+        account: Option<String>,
+        refused: Vec<ChallengeFailure>,
+    },
     /// The current certificate is all that can be had, and it is not due.
     Enough { lineage: Lineage, refused: Vec<ChallengeFailure> },
 }
@@ -80,15 +90,19 @@ pub(super) async fn run(
     if let Some(lineage) = current.filter(|_| selection.is_enough()) {
         return Ok(Attempted::Enough { lineage: lineage.clone(), refused: Vec::new() });
     }
-    let account = account::open(authority, peers).await?;
+    let account = account::open(authority, name, peers).await?;
     let profile = profile(authority, &account.account)?;
     let predecessor = predecessor(authority, current, peers.store).await?;
-    let mut errand = Errand { authority, lineage: name, account, profile, predecessor, peers };
+    let (key, current_key) = keys(request, name, current, peers.store).await?;
+    let mut errand = Errand { authority, lineage: name, account, key, current_key, profile, predecessor, peers };
     let mut rounds = 0;
     loop {
         rounds += 1;
         let error = match ordered(&mut errand, &selection.names).await {
-            Ok((issued, key)) => return Ok(Attempted::Issued { issued, key, refused: selection.refused }),
+            Ok((issued, key)) => {
+                let account = Some(errand.account.stored.id);
+                return Ok(Attempted::Issued { issued, key, account, refused: selection.refused });
+            }
             Err(error) => error,
         };
         let known = selection.refused.len();
@@ -155,6 +169,22 @@ impl Errand<'_> {
             replaces: self.predecessor.as_ref().map(|predecessor| predecessor.id.clone()),
         }
     }
+}
+
+/// What kind of key is wanted, by the request or as before; and the private key that there is.
+async fn keys(
+    request: &Request,
+    name: &str,
+    current: Option<&Lineage>,
+    store: &Store,
+) -> Result<(KeyChoice, Option<String>), ObtainError> {
+    let (wanted, name, current) = (request.renewal.key, name.to_owned(), current.cloned());
+    let look = move |store: &Store| {
+        let choice = wanted.or_else(|| store.renewal(&name)?.key).unwrap_or_default();
+        let key = current.and_then(|lineage| store.pem(&lineage).ok());
+        (choice, key.and_then(|(_, key)| String::from_utf8(key).ok()))
+    };
+    on_disk(store, look).await
 }
 
 /// The current certificate, when it is from this authority.

@@ -41,6 +41,9 @@ impl From<Authority> for Issuer {
 pub struct Authority {
     /// Its directory URL.
     pub directory: String,
+    /// What the account is called that is to be used ([`StoredAccount::id`](crate::StoredAccount::id)); without, the one that
+    /// there is.
+    pub account: Option<String>,
     /// `mailto:` URLs for the account; may be empty.
     pub contact: Vec<String>,
     /// Whether the operator agrees to its terms.

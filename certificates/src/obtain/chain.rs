@@ -4,7 +4,6 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::attempt::Errand;
-use crate::signature::Signer;
 
 /// This chain, which was the last thing that the authority handed out, or the first alternate one whose root has the preferred
 /// name. Without a match this one: a certificate with another root is better than none.
@@ -30,7 +29,7 @@ pub(super) async fn preferred(fullchain: String, errand: &Errand<'_>) -> String 
 async fn alternate(url: &str, errand: &Errand<'_>) -> Result<String, super::BoxError> {
     let client = errand.peers.client.aside();
     let directory = client.get(&errand.authority.directory).await?;
-    let chain = Signer::new(&errand.account.credentials)?.fetch(&client, &directory, url).await?;
+    let chain = errand.account.signer().fetch(&client, &directory, url).await?;
     Ok(String::from_utf8(chain.into_body().to_vec())?)
 }
 

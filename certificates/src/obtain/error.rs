@@ -27,13 +27,19 @@ pub enum ObtainError {
         /// By whom.
         source: LockError,
     },
-    /// The stored account cannot be read.
-    #[error("the account in {path} cannot be used", path = path.display())]
+    /// The only stored account cannot be read.
+    #[error("the account in {path} cannot be used: its key or its URL cannot be read", path = path.display())]
     Account {
-        /// The file.
+        /// Its directory.
         path: PathBuf,
-        /// Why not.
-        source: serde_json::Error,
+    },
+    /// The account that is asked for is not stored.
+    #[error("there is no account {id} for {directory}")]
+    NoAccount {
+        /// What it is called.
+        id: String,
+        /// The directory URL of its authority.
+        directory: String,
     },
     /// A certificate of another authority is in the way.
     #[error("{name} has a certificate from {stored} that is not due; only force lets one from {wanted} take its place")]
@@ -185,7 +191,7 @@ impl ObtainError {
             Self::NoDomain | Self::NoAuthority | Self::OtherAuthority { .. } | Self::Terms { .. } => {
                 Blame::Configuration
             }
-            Self::ExternalAccount { .. } | Self::Profile { .. } => Blame::Configuration,
+            Self::ExternalAccount { .. } | Self::Profile { .. } | Self::NoAccount { .. } => Blame::Configuration,
             Self::Present { .. } | Self::Prepare { .. } => Blame::Configuration,
             Self::Store(_) | Self::Account { .. } | Self::Locked { .. } => Blame::Storage,
             Self::Transport { .. } => Blame::Network,
@@ -202,7 +208,7 @@ impl ObtainError {
             Self::Refused { kind, .. } => !matches!(kind.as_str(), "rateLimited" | "serverInternal" | "badNonce"),
             Self::NoDomain | Self::NoAuthority | Self::OtherAuthority { .. } | Self::Terms { .. } => true,
             Self::ExternalAccount { .. } | Self::Profile { .. } => true,
-            Self::NoChallenge { .. } | Self::Account { .. } => true,
+            Self::NoChallenge { .. } | Self::Account { .. } | Self::NoAccount { .. } => true,
             _ => false,
         }
     }

@@ -4,11 +4,7 @@
 use serde_json::Value;
 
 use super::{attempt::Errand, placement::names_of};
-use crate::{
-    client::links,
-    signature::{SignedError, Signer},
-    store::Terms,
-};
+use crate::{client::links, signature::SignedError, store::Terms};
 
 /// What a list says about an order that may have been placed.
 pub(super) enum Listed {
@@ -35,7 +31,7 @@ pub(super) async fn find(errand: &Errand<'_>, terms: &Terms) -> Listed {
 async fn search(errand: &Errand<'_>, terms: &Terms) -> Result<Listed, SignedError> {
     let client = errand.peers.client.aside();
     let directory = client.get(&errand.authority.directory).await?;
-    let mut signer = Signer::new(&errand.account.credentials)?;
+    let mut signer = errand.account.signer();
     let (account, _) = signer.fetch_document(&client, &directory, &terms.account).await?;
     let Some(first) = account["orders"].as_str() else { return Ok(Listed::Unknown) };
     let mut next = Some(first.to_owned());

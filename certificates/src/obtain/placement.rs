@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, time::SystemTime};
 
 use authenticator_api::DomainName;
 use instant_acme::{CertificateIdentifier, Identifier, NewOrder, Order, OrderStatus};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::Value;
 
 use super::{ObtainError, attempt::Errand, error::told, listing, listing::Listed, on_disk};
@@ -57,8 +56,8 @@ pub(super) async fn resumed(errand: &Errand<'_>, names: &[DomainName]) -> Result
 /// A new order. Its private key is on disk before the authority hears of it.
 pub(super) async fn placed(errand: &mut Errand<'_>, names: &[DomainName]) -> Result<Placed, ObtainError> {
     let terms = errand.terms(names);
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|source| ObtainError::Key { source })?;
-    let mut kept = KeptOrder::new(terms, key.serialize_pem(), SystemTime::now());
+    let key = errand.key.make(errand.current_key.as_deref()).map_err(|source| ObtainError::Key { source })?;
+    let mut kept = KeptOrder::new(terms, key, SystemTime::now());
     keep(errand, &kept).await?;
     let mut persistence = errand.peers.persistence();
     let order = loop {

@@ -28,7 +28,7 @@ pub(super) async fn run(errand: &Errand<'_>, order: &mut Order) -> Result<(), Ob
         peers.observer.progress(Progress::OrderPlaced { to_prove: 0 });
         return Ok(());
     }
-    let wanted = challenges(order, peers).await?;
+    let wanted = challenges(errand, order).await?;
     peers.observer.progress(Progress::OrderPlaced { to_prove: wanted.len() });
     if wanted.is_empty() {
         return Ok(());
@@ -51,7 +51,8 @@ pub(super) async fn run(errand: &Errand<'_>, order: &mut Order) -> Result<(), Ob
 }
 
 /// The challenges of every name that is not proven yet, each of the kind that its authenticator answers.
-async fn challenges(order: &mut Order, peers: &Peers<'_>) -> Result<Vec<Challenge>, ObtainError> {
+async fn challenges(errand: &Errand<'_>, order: &mut Order) -> Result<Vec<Challenge>, ObtainError> {
+    let peers = errand.peers;
     let mut persistence = peers.persistence();
     while let Err(error) = fetch(order).await {
         persistence.after(peers.explain(SHOW, error)).await?;
@@ -70,8 +71,8 @@ async fn challenges(order: &mut Order, peers: &Peers<'_>) -> Result<Vec<Challeng
         };
         // The token becomes a file name and a URL: what the authority sends is not taken on trust.
         let token = Token::parse(&challenge.token).map_err(|_error| nonsense())?;
-        let key_authorization =
-            KeyAuthorization::parse(challenge.key_authorization().as_str()).map_err(|_error| nonsense())?;
+        let key_authorization = errand.account.key_authorization(&challenge.token);
+        let key_authorization = KeyAuthorization::parse(&key_authorization).map_err(|_error| nonsense())?;
         wanted.push(Challenge { domain, token, key_authorization });
     }
     Ok(wanted)

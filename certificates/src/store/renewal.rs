@@ -1,28 +1,89 @@
 //! `renewal/NAME.conf`: how a certificate was obtained, in certbot's words.
 
-use std::path::Path;
+mod ini;
+
+use std::{net::IpAddr, path::Path};
 
 use authenticator_api::DomainName;
 
-use crate::Internal;
+use crate::{Internal, KeyChoice, KeyKind, Profile};
+use ini::Ini;
 
-/// How a certificate was obtained, so that it can be renewed.
+/// How a certificate was obtained, so that it can be renewed. What is `None` or empty is not said: where it is written, it stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
     /// The authority's directory URL, or [`Internal::SERVER`].
     pub server: String,
-    /// `standalone` or `webroot`.
+    /// What the account is called.
+    pub account: Option<String>,
+    /// `standalone` or `webroot`; others are certbot's.
     pub authenticator: String,
     /// Each name with its webroot.
     pub webroots: Vec<(DomainName, String)>,
+    /// Where `standalone` listens.
+    pub listen: (Option<IpAddr>, Option<u16>),
+    /// What kind of key it has; the usual one where nothing is said at all.
+    pub key: Option<KeyChoice>,
+    /// The kind of certificate.
+    pub profile: Option<Profile>,
+    /// Common name of the root that its chain should lead to.
+    pub preferred_chain: Option<String>,
+    /// What is run beside a renewal.
+    pub hooks: Hooks,
+}
+
+/// Commands of the operator's that are run by a shell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before the first certificate is renewed.
+    pub pre: Option<String>,
+    /// After the last one.
+    pub post: Option<String>,
+    /// After each one that was renewed.
+    pub deploy: Option<String>,
 }
 
 impl Renewal {
-    /// The directory URL that such a file names.
-    pub(super) fn server_in(text: &str) -> Option<String> {
-        let mut file = Ini::parse(text);
-        let line = file.lines(PARAMETERS).iter().find(|line| key_of(line) == Some("server"))?;
-        Some(line.split_once('=')?.1.trim().to_owned())
+    /// Reads a file of certbot's or of ours. What it does not say has the value that certbot takes for it.
+    pub fn read(text: &str) -> Self {
+        let file = Ini::parse(text);
+        let value = |key: &str| file.value(PARAMETERS, key);
+        let mut webroots: Vec<_> =
+            file.pairs(WEBROOTS).filter_map(|(name, path)| Some((parsed(name)?, path.into_iter().next()?))).collect();
+        webroots.sort();
+        Self {
+            server: value("server").unwrap_or_default(),
+            account: value("account"),
+            authenticator: value("authenticator").unwrap_or_default(),
+            webroots,
+            listen: (
+                value("http01_address").and_then(|address| address.parse().ok()),
+                value("http01_port").and_then(|port| port.parse().ok()),
+            ),
+            key: Some(KeyChoice {
+                kind: match (value("key_type").as_deref(), value("elliptic_curve").as_deref()) {
+                    (Some("rsa"), _) => KeyKind::Rsa,
+                    (_, Some("secp384r1")) => KeyKind::P384,
+                    _ => KeyKind::P256,
+                },
+                is_reused: value("reuse_key").as_deref() == Some("True"),
+            }),
+            profile: value("required_profile")
+                .map(Profile::Required)
+                .or_else(|| value("preferred_profile").map(Profile::Preferred)),
+            preferred_chain: value("preferred_chain"),
+            hooks: Hooks { pre: value("pre_hook"), post: value("post_hook"), deploy: value("renew_hook") },
+        }
+    }
+
+    /// The webroot for names that have none of their own: certbot's last `--webroot-path`.
+    pub fn usual_webroot(text: &str) -> Option<String> {
+        Ini::parse(text).values(PARAMETERS, "webroot_path")?.pop()
+    }
+
+    /// Whether the file says that nobody is to renew this certificate by itself.
+    pub fn is_resting(text: &str) -> bool {
+        Ini::parse(text).value(PARAMETERS, "autorenew").as_deref() == Some("False")
     }
 
     /// The text of the file, with everything in `old` kept that is not ours to say.
@@ -34,17 +95,46 @@ impl Renewal {
         for kind in ["cert", "privkey", "chain", "fullchain"] {
             file.set(TOP, kind, &format!("{root}/live/{name}/{kind}.pem"));
         }
+        let was_internal = file.value(PARAMETERS, "server").as_deref() == Some(Internal::SERVER);
         file.set(PARAMETERS, "authenticator", &self.authenticator);
         file.set(PARAMETERS, "server", &self.server);
-        file.set(PARAMETERS, "key_type", "ecdsa");
         if self.server == Internal::SERVER {
             // certbot cannot ask this server, and would fail for it at every run.
             file.set(PARAMETERS, "autorenew", "False");
-        } else {
-            file.remove(PARAMETERS, "autorenew", "False");
+        } else if was_internal {
+            file.remove(PARAMETERS, "autorenew");
+        }
+        file.set_default(PARAMETERS, "key_type", "ecdsa");
+        for (key, value) in self.key.map(KeyChoice::written).into_iter().flatten() {
+            match value {
+                Some(value) => file.set(PARAMETERS, key, value),
+                None => file.remove(PARAMETERS, key),
+            }
+        }
+        let (address, port) = self.listen;
+        let (required, preferred) = match &self.profile {
+            Some(Profile::Required(name)) => (Some(name), None),
+            Some(Profile::Preferred(name)) => (None, Some(name)),
+            None => (None, None),
+        };
+        let said = [
+            ("account", self.account.clone()),
+            ("http01_address", address.map(|address| address.to_string())),
+            ("http01_port", port.map(|port| port.to_string())),
+            ("required_profile", required.cloned()),
+            ("preferred_profile", preferred.cloned()),
+            ("preferred_chain", self.preferred_chain.clone()),
+            ("pre_hook", self.hooks.pre.clone()),
+            ("post_hook", self.hooks.post.clone()),
+            ("renew_hook", self.hooks.deploy.clone()),
+        ];
+        for (key, value) in said {
+            if let Some(value) = value {
+                file.set(PARAMETERS, key, &value);
+            }
         }
         if let Some((_, path)) = self.webroots.first() {
-            file.set(PARAMETERS, "webroot_path", &format!("{path},"));
+            file.set_list(PARAMETERS, "webroot_path", &[path]);
         }
         for (domain, path) in &self.webroots {
             file.set(WEBROOTS, domain.as_str(), path);
@@ -53,85 +143,26 @@ impl Renewal {
     }
 }
 
+impl KeyChoice {
+    /// As certbot writes it; what it does not write is `None`.
+    fn written(self) -> [(&'static str, Option<&'static str>); 3] {
+        [
+            ("key_type", Some(if self.kind == KeyKind::Rsa { "rsa" } else { "ecdsa" })),
+            ("elliptic_curve", (self.kind == KeyKind::P384).then_some("secp384r1")),
+            ("reuse_key", self.is_reused.then_some("True")),
+        ]
+    }
+}
+
+fn parsed(name: &str) -> Option<DomainName> {
+    DomainName::parse(name).ok().or_else(|| name.parse().ok().map(DomainName::from_address))
+}
+
 /// The lowest certbot whose reader understands what we write.
 const VERSION: &str = "2.1.0";
 const TOP: &str = "";
 const PARAMETERS: &str = "[renewalparams]";
 const WEBROOTS: &str = "[[webroot_map]]";
-
-/// Sections in order, each with its lines; enough of ConfigObj's format to change values and keep the rest.
-struct Ini(Vec<(String, Vec<String>)>);
-
-impl Ini {
-    fn parse(text: &str) -> Self {
-        let mut sections = vec![(TOP.to_owned(), Vec::new())];
-        for line in text.lines() {
-            if line.trim_start().starts_with('[') {
-                sections.push((line.trim().to_owned(), Vec::new()));
-            } else if let Some((_, lines)) = sections.last_mut() {
-                lines.push(line.to_owned());
-            }
-        }
-        Self(sections)
-    }
-
-    fn set_default(&mut self, section: &str, key: &str, value: &str) {
-        if !self.lines(section).iter().any(|line| key_of(line) == Some(key)) {
-            self.set(section, key, value);
-        }
-    }
-
-    fn set(&mut self, section: &str, key: &str, value: &str) {
-        let line = format!("{key} = {value}");
-        let lines = self.lines(section);
-        match lines.iter_mut().find(|line| key_of(line) == Some(key)) {
-            Some(old) => *old = line,
-            None => lines.push(line),
-        }
-    }
-
-    /// Removes a key that has this value.
-    fn remove(&mut self, section: &str, key: &str, value: &str) {
-        let is_it = |line: &String| {
-            key_of(line) == Some(key) && line.split_once('=').is_some_and(|(_, found)| found.trim() == value)
-        };
-        self.lines(section).retain(|line| !is_it(line));
-    }
-
-    fn lines(&mut self, section: &str) -> &mut Vec<String> {
-        let at = self.0.iter().position(|(name, _)| name == section).unwrap_or_else(|| {
-            // A subsection follows its section directly.
-            let end = match section.starts_with("[[") {
-                true => self.0.iter().position(|(name, _)| name == PARAMETERS).map_or(self.0.len(), |at| at + 1),
-                false => self.0.len(),
-            };
-            self.0.insert(end, (section.to_owned(), Vec::new()));
-            end
-        });
-        &mut self.0[at].1
-    }
-
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for (name, lines) in &self.0 {
-            if !name.is_empty() {
-                text.push_str(name);
-                text.push('\n');
-            }
-            for line in lines {
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-        text
-    }
-}
-
-fn key_of(line: &str) -> Option<&str> {
-    let (key, _) = line.split_once('=')?;
-    let key = key.trim();
-    (!key.starts_with('#')).then_some(key)
-}
 
 #[cfg(test)]
 mod tests {
@@ -143,13 +174,17 @@ mod tests {
             server: "https://ca.example/dir".into(),
             authenticator: "webroot".into(),
             webroots: vec![(DomainName::parse("a.example").unwrap(), "/srv/a".into())],
+            ..Renewal::default()
         };
-        let old = "# renew_before_expiry = 30 days\nversion = 5.6.0\ncert = /old\n[renewalparams]\naccount = abc\nserver = old\n[[webroot_map]]\nb.example = /srv/b\n[other]\nx = 1\n";
-        let text = renewal.written_into(old, Path::new("/etc/letsencrypt"), "a.example");
+        let old = "# renew_before_expiry = 30 days\nversion = 5.6.0\ncert = /old\n[renewalparams]\naccount = abc\nserver = old\n\
+                   renew_hook = systemctl reload nginx\n[[webroot_map]]\nb.example = /srv/b\n[other]\nx = 1\n";
+        let root = Path::new("/etc/letsencrypt");
+        let text = renewal.written_into(old, root, "a.example");
         for kept in [
             "# renew_before_expiry = 30 days\n",
             "version = 5.6.0\n",
             "account = abc\n",
+            "renew_hook = systemctl reload nginx\n",
             "b.example = /srv/b\n",
             "[other]\nx = 1\n",
         ] {
@@ -158,10 +193,38 @@ mod tests {
         assert!(text.contains("cert = /etc/letsencrypt/live/a.example/cert.pem\n") && !text.contains("/old"));
         assert!(text.contains("server = https://ca.example/dir\n") && !text.contains("server = old"));
         assert!(text.contains("a.example = /srv/a\n"));
-        assert_eq!(
-            renewal.written_into(&text, Path::new("/etc/letsencrypt"), "a.example"),
-            text,
-            "writing again changes nothing"
-        );
+        assert_eq!(renewal.written_into(&text, root, "a.example"), text, "writing again changes nothing");
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let renewal = Renewal {
+            server: "https://ca.example/dir".into(),
+            account: Some("0123456789abcdef".into()),
+            authenticator: "standalone".into(),
+            webroots: vec![(DomainName::parse("a.example").unwrap(), "/srv/a, b".into())],
+            listen: ("127.0.0.1".parse().ok(), Some(8080)),
+            key: Some(KeyChoice { kind: KeyKind::P384, is_reused: true }),
+            profile: Some(Profile::Required("shortlived".into())),
+            preferred_chain: Some("Root, X1".into()),
+            hooks: Hooks { pre: Some("true".into()), post: None, deploy: Some("echo \"$RENEWED_LINEAGE\" # x".into()) },
+        };
+        let text = renewal.written_into("", Path::new("/s"), "a.example");
+        assert_eq!(Renewal::read(&text), renewal, "{text}");
+        let other = Renewal { key: Some(KeyChoice::default()), ..renewal };
+        assert_eq!(Renewal::read(&other.written_into(&text, Path::new("/s"), "a.example")), other);
+    }
+
+    #[test]
+    fn certbots_own_file_is_read() {
+        let text = "# renew_before_expiry = 30 days\nversion = 2.1.0\narchive_dir = /l/archive/a\n\
+            [renewalparams]\naccount = 5e1f\nkey_type = rsa\nrsa_key_size = 4096\nauthenticator = webroot\n\
+            webroot_path = /srv/a, /srv/b,\nserver = https://ca.example/dir\npreferred_chain = None\n\
+            [[webroot_map]]\nb.example = /srv/b\na.example = /srv/a\n";
+        let read = Renewal::read(text);
+        assert_eq!((read.account.as_deref(), read.key.unwrap().kind), (Some("5e1f"), KeyKind::Rsa));
+        assert_eq!((read.webroots.len(), read.preferred_chain), (2, None));
+        assert_eq!(Renewal::usual_webroot(text).as_deref(), Some("/srv/b"));
+        assert!(!Renewal::is_resting(text) && Renewal::is_resting("[renewalparams]\nautorenew = False\n"));
     }
 }

@@ -154,7 +154,7 @@ impl Stage {
             renewal: Renewal {
                 server: self.front.directory_url(),
                 authenticator: "standalone".into(),
-                webroots: vec![],
+                ..Renewal::default()
             },
         }
     }

@@ -1,24 +1,16 @@
 //! `lockgate cert obtain`.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use authenticator_api::Authenticator;
 use authenticator_standalone::Standalone;
 use authenticator_webroot::{Paths, Webroot};
-use certificates::{
-    Authenticators, Authority, Blame, Client, Completeness, Issuer, Lock, ObtainError, Obtained, Presented, Renewal,
-    Request, Store, obtain,
-};
+use certificates::{Authority, Completeness, Issuer, Obtained, Renewal, Request};
 use interception::{Capability, Method, Preference, missing_capabilities};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     arguments::{self, Arguments},
-    watch::Watch,
+    attempt::{self, Failure, Means, PATIENCE, block_on},
 };
 use crate::{
     cli::{Exit, report},
@@ -31,110 +23,25 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     if let Some(exit) = missing_privilege(arguments) {
         return exit;
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            report::chain(&error, None);
-            return Exit::Failure;
-        }
-    };
-    let result = runtime.block_on(run_to_the_end(arguments));
-    // After a second Ctrl-C a drain may still be going on: it is not waited for.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    match result {
+    let obtained = block_on(async { attempt::run(&request(arguments), means(arguments)?).await });
+    match obtained {
         Ok(obtained) => {
             tell(arguments, &obtained);
             Exit::Success
         }
-        Err(failure) => {
-            report::error(&failure.message);
-            if let Some(hint) = failure.hint {
-                report::hint(hint);
-            }
-            if failure.usage { Exit::Usage } else { Exit::Failure }
-        }
+        Err(failure) => failure.told(),
     }
 }
 
-/// Why there is no certificate, for people.
-struct Failure {
-    message: String,
-    hint: Option<&'static str>,
-    usage: bool,
-}
-
-impl Failure {
-    fn new(error: &dyn std::error::Error) -> Self {
-        Self { message: report::sentence(error), hint: None, usage: false }
-    }
-}
-
-/// Everything that is started is stopped again before this returns, however it ends.
-async fn run_to_the_end(arguments: &Arguments) -> Result<Obtained, Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::new(error);
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(|error| failed(&error))?;
-
-    let client = Client::new(arguments.ca_file.as_deref()).map_err(|error| failed(&error))?;
-    let store = open_store(&arguments.storage).await?;
+fn means(arguments: &Arguments) -> Result<Means, Failure> {
     let authenticator = authenticator(arguments)?;
-    let watch = Watch::new(arguments.quiet, intercept(arguments, &authenticator));
-    let presented = Presented::default();
-    let authenticators = Authenticators::from(Arc::clone(&authenticator));
-    let request = request(arguments);
-
-    // Held until everything is put away: who gets it next may want to listen where we do.
-    let mut held = None;
-    let order = async {
-        let waiting = |holder: &str| watch.say("waiting", &format!("waiting for {holder}"));
-        let lock = Lock::acquire(&arguments.storage, arguments.lock_timeout.0, waiting).await;
-        held = Some(lock.map_err(|error| failed(&error))?);
-        authenticator.start().await.map_err(|error| Failure {
-            hint: Some("is another server there? with one, use --intercept or --authenticator webroot"),
-            ..failed(&error)
-        })?;
-        obtain(&request, &client, &store, &authenticators, &presented, &watch).await.map_err(explained)
-    };
-    let ended = |what: &str| Failure {
-        message: format!("{what} after {}; everything is undone", watch.stage()),
-        hint: None,
-        usage: false,
-    };
-    let result = tokio::select! {
-        result = order => result,
-        _ = interrupt.recv() => Err(ended("interrupted")),
-        _ = terminate.recv() => Err(ended("terminated")),
-        _ = hang_up.recv() => Err(ended("hung up")),
-        () = watch.lost() => Err(ended("the gate closed by itself: the process that held it ended;")),
-    };
-    // A second signal means "at once": the gate falls with us, whatever we are doing.
-    let undo = async {
-        presented.cleanup().await;
-        let closed = watch.close().await;
-        authenticator.stop().await;
-        closed
-    };
-    let closed = tokio::select! {
-        closed = undo => closed,
-        _ = interrupt.recv() => Err("interrupted again: visitors who were still being served are cut".into()),
-    };
-    drop(held);
-    match (result, closed) {
-        (Ok(_), Err(error)) => {
-            Err(Failure { message: format!("the certificate is saved, but: {error}"), hint: None, usage: false })
-        }
-        (result, _) => result,
-    }
-}
-
-async fn open_store(path: &Path) -> Result<Store, Failure> {
-    let path = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
-    let opened = opened.map_err(|error| Failure::new(&error))?;
-    opened.map_err(|error| Failure {
-        hint: Some("nothing was asked of the certificate authority; choose another place with --storage"),
-        ..Failure::new(&error)
+    Ok(Means {
+        storage: arguments.storage.clone(),
+        ca_file: arguments.ca_file.clone(),
+        intercept: intercept(arguments, &authenticator),
+        authenticator,
+        lock_timeout: arguments.lock_timeout.0,
+        quiet: arguments.quiet,
     })
 }
 
@@ -143,21 +50,13 @@ fn authenticator(arguments: &Arguments) -> Result<Arc<dyn Authenticator>, Failur
         (arguments::Authenticator::Webroot, Some(path)) if !path.is_dir() => {
             // Before the authority is asked for anything.
             let message = format!("the webroot {} is not a directory", path.display());
-            return Err(Failure {
-                message,
-                hint: Some("name the directory that the web server serves as /"),
-                usage: true,
-            });
+            return Err(Failure::usage(message, Some("name the directory that the web server serves as /")));
         }
         (arguments::Authenticator::Webroot, Some(path)) => {
             Arc::new(Webroot::new(Paths::Every(path.clone()), arguments.storage.join(".lockgate-webroot")))
         }
         (arguments::Authenticator::Webroot, None) => {
-            return Err(Failure {
-                message: "--authenticator webroot needs --webroot PATH".into(),
-                hint: None,
-                usage: true,
-            });
+            return Err(Failure::usage("--authenticator webroot needs --webroot PATH", None));
         }
         (arguments::Authenticator::Standalone, _) => Arc::new(Standalone::new(listen(arguments))),
     })
@@ -207,6 +106,7 @@ fn request(arguments: &Arguments) -> Request {
             webroots: webroot
                 .map(|path| domains.iter().map(|name| (name.clone(), path.clone())).collect())
                 .unwrap_or_default(),
+            ..Renewal::default()
         },
         name: None,
         domains,
@@ -238,19 +138,6 @@ fn missing_privilege(arguments: &Arguments) -> Option<Exit> {
         report::hint(capability.hint());
     }
     (!missing.is_empty()).then_some(Exit::Failure)
-}
-
-fn explained(error: ObtainError) -> Failure {
-    let hint = match (&error, error.blame()) {
-        (ObtainError::Terms { .. }, _) => Some("read them and run again with --agree-tos"),
-        (ObtainError::Validation { .. }, _) => {
-            Some("does the name lead to this machine, by IPv4 and IPv6, and does port 80 get through its firewall?")
-        }
-        (_, Blame::Network) => Some("check --server and --ca-file, and that this machine may connect there"),
-        (_, Blame::Storage) => Some("check --storage: the space left, and who may write there"),
-        _ => None,
-    };
-    Failure { hint, usage: matches!(error, ObtainError::Terms { .. }), ..Failure::new(&error) }
 }
 
 fn tell(arguments: &Arguments, obtained: &Obtained) {
@@ -287,6 +174,3 @@ fn tell(arguments: &Arguments, obtained: &Obtained) {
         }
     }
 }
-
-/// How long the authority may take to validate.
-const PATIENCE: Duration = Duration::from_secs(90);

@@ -60,6 +60,7 @@ impl Hands<'_> {
             server: String::new(),
             authenticator: self.usual.kind.clone(),
             webroots: self.each.iter().filter_map(webroot).collect(),
+            ..Renewal::default()
         }
     }
 }

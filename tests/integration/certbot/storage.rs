@@ -1,0 +1,164 @@
+//! One storage for certbot and for us: whoever made a certificate, the other one renews it, with the same account.
+
+use std::{fs, path::PathBuf, process::Command, time::Duration};
+
+use tempfile::TempDir;
+use test_support::{Namespace, Network, Pebble, PebbleOptions, Place, Process, scratch_dir};
+
+use super::certbot;
+use crate::support::{LOCKGATE, obtain};
+
+/// A machine with a storage, and an authority that comes to its port 80.
+struct Stage {
+    network: Network<2>,
+    pebble: Pebble,
+    directory: TempDir,
+}
+
+/// What a program said that did what it was asked.
+fn said(command: &Command) -> String {
+    let mut process = Process::spawn(command).unwrap();
+    let status = process.wait(Duration::from_secs(90)).unwrap();
+    assert!(status.success(), "{command:?}: {status}\n{}", process.output());
+    process.output()
+}
+
+impl Stage {
+    fn new() -> Self {
+        let network = Network::new(["site", "authority"]).unwrap();
+        let [site, authority] = network.hosts();
+        // certbot asks for another nonce once, and then gives up.
+        let options =
+            PebbleOptions { place: authority.into(), site: site.into(), http_port: 80, ipv6: true, refused_nonces: 0 };
+        let pebble = Pebble::with(options).unwrap();
+        Self { pebble, directory: scratch_dir().unwrap(), network }
+    }
+
+    fn site(&self) -> &Namespace {
+        &self.network.hosts()[0]
+    }
+
+    fn place(&self) -> Place {
+        self.site().into()
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.directory.path().join("config")
+    }
+
+    fn certbot(&self, subcommand: &str, arguments: &[&str]) -> Command {
+        let mut command = certbot(&self.place(), self.directory.path(), subcommand);
+        command.args(arguments).env("REQUESTS_CA_BUNDLE", self.pebble.ca_file());
+        command
+    }
+
+    /// A certificate of certbot's.
+    fn made_by_certbot(&self, arguments: &[&str]) {
+        let mut command = self.certbot("certonly", arguments);
+        command.args(["--standalone", "--agree-tos", "--register-unsafely-without-email"]);
+        command.args(["--server", &self.pebble.directory_url(), "-d", "site.example", "-d", "www.site.example"]);
+        said(&command);
+    }
+
+    /// A certificate of ours.
+    fn made_by_us(&self) {
+        said(&obtain(&self.place(), &self.pebble, &self.storage(), &["site.example", "www.site.example"]));
+    }
+
+    fn lockgate(&self, arguments: &[&str]) -> Command {
+        let mut command = self.place().command(LOCKGATE);
+        command.args(arguments).arg("--storage").arg(self.storage());
+        command
+    }
+
+    /// The same for what talks to the authority.
+    fn lockgate_asking(&self, arguments: &[&str]) -> Command {
+        let mut command = self.lockgate(arguments);
+        command.arg("--ca-file").arg(self.pebble.ca_file());
+        command
+    }
+
+    fn conf(&self) -> String {
+        fs::read_to_string(self.storage().join("renewal/site.example.conf")).unwrap()
+    }
+
+    /// What the accounts are called.
+    fn accounts(&self) -> Vec<String> {
+        let directory = self.pebble.directory_url();
+        let server = directory.trim_start_matches("https://");
+        let entries = fs::read_dir(self.storage().join("accounts").join(server)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// The version in use.
+    fn version(&self) -> String {
+        let target = fs::read_link(self.storage().join("live/site.example/fullchain.pem")).unwrap();
+        target.file_stem().unwrap().to_str().unwrap().trim_start_matches("fullchain").to_owned()
+    }
+
+    /// Both find this version to be good.
+    fn is_good_for_both(&self, version: &str) {
+        assert_eq!(self.version(), version);
+        let listed = said(&self.certbot("certificates", &[]));
+        assert!(listed.contains("(VALID: ") && listed.contains("Domains: site.example www.site.example"), "{listed}");
+        assert!(!listed.contains("INVALID") && !listed.contains("could not be parsed"), "{listed}");
+        let listed = said(&self.lockgate(&["cert", "list", "--json"]));
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        assert_eq!((listed[0]["state"].as_str(), listed[0]["version"].to_string().as_str()), (Some("valid"), version));
+    }
+}
+
+#[test]
+fn what_certbot_made_is_renewed_by_us_with_its_account() {
+    let stage = Stage::new();
+    stage.made_by_certbot(&["--deploy-hook", "echo \"$RENEWED_DOMAINS\" > $RENEWED_LINEAGE/told"]);
+    let accounts = stage.accounts();
+    assert_eq!(accounts.len(), 1);
+    let told = stage.storage().join("live/site.example/told");
+    fs::remove_file(&told).unwrap();
+    let output = said(&stage.lockgate_asking(&["cert", "renew"]));
+    assert!(output.contains("site.example: not due"), "{output}");
+    let output = said(&stage.lockgate_asking(&["cert", "renew", "--force-renewal"]));
+    assert!(output.contains("site.example: renewed"), "{output}");
+    assert_eq!(fs::read_to_string(&told).unwrap(), "site.example www.site.example\n");
+    stage.is_good_for_both("2");
+    assert_eq!(stage.accounts(), accounts, "there is no other account");
+    assert!(stage.conf().contains(&format!("account = {}\n", accounts[0])), "{}", stage.conf());
+    said(&stage.certbot("renew", &["--force-renewal", "--no-random-sleep-on-renew"]));
+    stage.is_good_for_both("3");
+    assert_eq!(stage.accounts(), accounts);
+}
+
+#[test]
+fn what_we_made_is_renewed_by_certbot_with_our_account() {
+    let stage = Stage::new();
+    stage.made_by_us();
+    let accounts = stage.accounts();
+    said(&stage.certbot("renew", &["--force-renewal", "--no-random-sleep-on-renew"]));
+    stage.is_good_for_both("2");
+    said(&stage.lockgate_asking(&["cert", "renew", "--force-renewal", "--cert-name", "site.example"]));
+    stage.is_good_for_both("3");
+    assert_eq!(stage.accounts(), accounts, "there is no other account");
+    let shown = said(&stage.certbot("show_account", &["--server", &stage.pebble.directory_url()]));
+    assert!(shown.contains("/my-account/"), "{shown}");
+}
+
+#[test]
+fn keys_stay_of_the_kind_that_certbot_was_told() {
+    for (arguments, kind) in [
+        (&["--key-type", "ecdsa", "--elliptic-curve", "secp384r1"][..], "secp384r1"),
+        (&["--key-type", "rsa", "--rsa-key-size", "2048", "--reuse-key"], "RSA"),
+    ] {
+        let stage = Stage::new();
+        stage.made_by_certbot(arguments);
+        let key = || fs::read_to_string(stage.storage().join("live/site.example/privkey.pem")).unwrap();
+        let before = key();
+        said(&stage.lockgate_asking(&["cert", "renew", "--force-renewal"]));
+        stage.is_good_for_both("2");
+        assert_eq!(key() == before, kind == "RSA", "{kind}");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["pkey", "-noout", "-text", "-in"]).arg(stage.storage().join("live/site.example/privkey.pem"));
+        let text = said(&openssl);
+        assert!(text.contains(if kind == "RSA" { "modulus" } else { "secp384r1" }), "{text}");
+    }
+}
