@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod account;
 mod cert;
 mod check;
 mod migrate;
@@ -32,6 +33,9 @@ enum Command {
     /// Certificates.
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Accounts at certificate authorities.
+    #[command(subcommand)]
+    Account(account::Command),
     /// Print a tinyproxy.conf as TOML, with remarks on what needs attention.
     Migrate(migrate::Arguments),
     /// Be tinyproxy: same options, same file, same exit codes.
@@ -120,6 +124,7 @@ pub fn main(plugins: &'static [Kind]) -> ExitCode {
         Command::Run(arguments) => run::run(arguments.config.as_deref()),
         Command::Check(arguments) => check::run(arguments.config.as_deref()),
         Command::Cert(command) => cert::run(&command),
+        Command::Account(command) => account::run(&command),
         Command::Migrate(arguments) => migrate::run(&arguments),
         // Found by its name above; this is for the list of commands.
         Command::Tinyproxy => Exit::Usage,

@@ -4,22 +4,19 @@ pub(crate) mod key;
 
 use std::sync::Arc;
 
-use http::header;
 use instant_acme::Account;
 use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use serde_json::{Value, json};
 
 use crate::{
     Authority, Progress, StoredAccount,
     client::Identity,
     obtain::{ObtainError, Peers, on_disk},
-    signature::{SignedError, Signer},
+    signature::Signer,
 };
-use key::AccountKey;
 
 /// An account that can be used.
 pub(crate) struct Opened {
@@ -48,7 +45,7 @@ pub(crate) async fn open(authority: &Authority, lineage: &str, peers: &Peers<'_>
     let stored = choose(authority, lineage, peers).await?;
     let (stored, is_new) = match stored {
         Some(stored) => (stored, false),
-        None => (create(authority, peers).await?, true),
+        None => (peers.administration().register(authority).await?, true),
     };
     let identity = Identity { key: Arc::clone(&stored.key), account: stored.url.clone() };
     let builder = Account::builder_with_http(Box::new(client.signing_as(identity)));
@@ -83,57 +80,3 @@ async fn choose(authority: &Authority, lineage: &str, peers: &Peers<'_>) -> Resu
         (newest, _) => Ok(newest),
     }
 }
-
-/// Makes an account and stores it.
-async fn create(authority: &Authority, peers: &Peers<'_>) -> Result<StoredAccount, ObtainError> {
-    let Peers { client, store, .. } = peers;
-    // The authority's own word for where its terms are: never a URL from our source.
-    let directory = client.get(&authority.directory).await.map_err(|source| ObtainError::Transport { source })?;
-    if let Some(terms) = directory["meta"]["termsOfService"].as_str()
-        && !authority.agree_to_terms
-    {
-        return Err(ObtainError::Terms { url: terms.to_owned() });
-    }
-    if authority.external_account.is_none() && directory["meta"]["externalAccountRequired"].as_bool() == Some(true) {
-        return Err(ObtainError::ExternalAccount { directory: authority.directory.clone() });
-    }
-    let url = authority.directory.clone();
-    let key = Arc::new(on_disk(store, move |store| store.account_key(&url)).await??);
-    let url = register(authority, &directory, &key, peers).await?;
-    let (directory, kept, at) = (authority.directory.clone(), Arc::clone(&key), url.clone());
-    on_disk(store, move |store| store.save_account(&directory, &kept, &at)).await??;
-    Ok(StoredAccount { id: key.id(), url, created: None, key })
-}
-
-/// Asks for an account with this key, and returns its URL: of a new one, or of the one that the key has already (RFC 8555
-/// §7.3). So nothing is lost by asking twice.
-async fn register(
-    authority: &Authority,
-    directory: &Value,
-    key: &Arc<AccountKey>,
-    peers: &Peers<'_>,
-) -> Result<String, ObtainError> {
-    let protocol = |text| ObtainError::Protocol { action: CREATE, source: instant_acme::Error::Str(text) };
-    let url = directory["newAccount"].as_str().ok_or_else(|| protocol("the directory has no newAccount"))?;
-    let failed = |error| match error {
-        SignedError::Transport(source) => ObtainError::Transport { source },
-        SignedError::Refused { source } => peers.explain(CREATE, instant_acme::Error::Api(source)),
-        other => ObtainError::Protocol { action: CREATE, source: instant_acme::Error::Other(Box::new(other)) },
-    };
-    let mut signer = Signer::with_key(Arc::clone(key));
-    let mut payload = json!({ "termsOfServiceAgreed": true, "contact": authority.contact });
-    if let Some(external) = &authority.external_account {
-        payload["externalAccountBinding"] = signer.bound(&external.key_id, external.key(), url);
-    }
-    let mut persistence = peers.persistence();
-    let answer = loop {
-        match signer.post(peers.client, directory, url, &payload.to_string()).await {
-            Ok(answer) => break answer,
-            Err(error) => persistence.after(failed(error)).await?,
-        }
-    };
-    let id = answer.headers().get(header::LOCATION).and_then(|id| id.to_str().ok());
-    id.map(str::to_owned).ok_or_else(|| protocol("an account without a URL"))
-}
-
-const CREATE: &str = "create an account";

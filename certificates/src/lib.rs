@@ -19,6 +19,7 @@
 //! them, and the next attempt goes on with both.
 
 mod account;
+mod administration;
 mod client;
 mod internal;
 mod issued;
@@ -36,6 +37,7 @@ mod signature;
 mod store;
 mod upkeep;
 
+pub use administration::{AccountStatus, Administration, RevocationReason};
 pub use client::{Client, TransportError};
 pub use internal::Internal;
 pub use issued::{IssuedError, Names, expiry};

@@ -252,6 +252,33 @@ impl Store {
         Ok(())
     }
 
+    /// Removes everything that there is of a lineage: its certificates and keys, how it was obtained, and what is remembered.
+    /// What a run that was killed leaves is found and removed by the next.
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be removed.
+    pub fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let own = self.own_directory();
+        // Last what a lineage is found by.
+        let all = [
+            self.live(name),
+            own.join("orders").join(name),
+            own.join(format!("{name}.json")),
+            self.deployment_file(name),
+            self.conf(name),
+            self.root.join("archive").join(name),
+        ];
+        for path in all {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|source| StoreError { action: "remove", path, source })?,
+            }
+        }
+        Ok(())
+    }
+
     /// The directory URL of the authority that a lineage is from, as far as its configuration tells.
     pub fn server(&self, name: &str) -> Option<String> {
         Some(self.renewal(name)?.server).filter(|server| !server.is_empty())

@@ -1,16 +1,20 @@
 //! `lockgate cert …`: certificates.
 
 mod arguments;
-mod attempt;
+pub(super) mod attempt;
 mod hooks;
 mod list;
 mod obtain;
 mod renew;
+pub(super) mod retire;
 mod watch;
 
 use clap::Subcommand;
 
 use super::Exit;
+pub(super) use arguments::{LETS_ENCRYPT, STAGING};
+pub(super) use attempt::{Failure, PATIENCE};
+pub(super) use renew::Common;
 
 /// The subcommands of `lockgate cert`.
 #[derive(Subcommand)]
@@ -19,6 +23,10 @@ pub(super) enum Command {
     Obtain(Box<arguments::Arguments>),
     /// Renew every certificate in the storage that is due, as it was obtained, by Lockgate or by certbot.
     Renew(Box<renew::Arguments>),
+    /// Tell the authority that nobody is to trust a certificate any more.
+    Revoke(Box<retire::Revoke>),
+    /// Delete a certificate with its keys, and how it was obtained.
+    Delete(Box<retire::Delete>),
     /// List certificates with what is known about them. Exits with 1 where one is missing, expired, or about to be.
     List(list::Arguments),
 }
@@ -27,6 +35,8 @@ pub(super) fn run(command: &Command) -> Exit {
     match command {
         Command::Obtain(arguments) => obtain::run(arguments),
         Command::Renew(arguments) => renew::run(arguments),
+        Command::Revoke(arguments) => retire::revoke(arguments),
+        Command::Delete(arguments) => retire::delete(arguments),
         Command::List(arguments) => list::run(arguments),
     }
 }

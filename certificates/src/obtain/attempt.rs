@@ -14,7 +14,7 @@ use super::{
     selection::{Next, Selection, mentioned},
 };
 use crate::{
-    Client, KeyChoice, Lineage, Store, account, account::Opened, issued::Issued, obtain::on_disk,
+    Administration, Client, KeyChoice, Lineage, Store, account, account::Opened, issued::Issued, obtain::on_disk,
     persistence::Persistence, schedule::Life, store::Terms,
 };
 
@@ -33,6 +33,11 @@ impl Peers<'_> {
     /// An error of the ACME library, with what the answer said that it is from.
     pub(crate) fn explain(&self, action: &'static str, error: instant_acme::Error) -> ObtainError {
         ObtainError::acme(action, error).answered_by(&self.client.last_answer())
+    }
+
+    /// For what is no order.
+    pub(crate) fn administration(&self) -> Administration<'_> {
+        Administration { client: self.client, store: self.store, patience: self.patience }
     }
 
     /// For a request that is made now.

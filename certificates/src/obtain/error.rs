@@ -312,7 +312,7 @@ impl ObtainError {
     }
 
     /// Adds what the head of the last answer said, where that answer was the refusal.
-    pub(super) fn answered_by(mut self, answer: &Answer) -> Self {
+    pub(crate) fn answered_by(mut self, answer: &Answer) -> Self {
         if let Self::Refused { retry_after, status, .. } = &mut self {
             *retry_after = retry_after.or(answer.retry_after);
             *status = answer.status.map(|status| status.as_u16()).or(*status);
@@ -321,7 +321,7 @@ impl ObtainError {
     }
 
     /// An error of the ACME library.
-    pub(super) fn acme(action: &'static str, error: instant_acme::Error) -> Self {
+    pub(crate) fn acme(action: &'static str, error: instant_acme::Error) -> Self {
         match error {
             instant_acme::Error::Api(problem) => {
                 let (kind, detail) = told(&problem);

@@ -34,7 +34,34 @@ pub(crate) struct StoredAccounts {
     pub(crate) damaged: Vec<PathBuf>,
 }
 
+impl StoredAccount {
+    /// By what challenges are proven to be answered for it (RFC 7638): what a server that answers without asking needs to know.
+    pub fn thumbprint(&self) -> String {
+        self.key.thumbprint()
+    }
+}
+
 impl Store {
+    /// The accounts for a directory URL that can be used, the newest last.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be read.
+    pub fn stored_accounts(&self, directory: &str) -> Result<Vec<StoredAccount>, StoreError> {
+        Ok(self.accounts(directory)?.usable)
+    }
+
+    /// Forgets an account, and directories that hold nothing any more.
+    pub(crate) fn forget_account(&self, directory: &str, id: &str) -> Result<(), StoreError> {
+        let path = self.account_path(directory, id);
+        fs::remove_dir_all(&path).map_err(|source| StoreError { action: "remove", path: path.clone(), source })?;
+        let root = self.root.join("accounts");
+        let above = path.ancestors().skip(1).take_while(|directory| *directory != root);
+        // The first that holds something ends it.
+        above.map(fs::remove_dir).take_while(Result::is_ok).for_each(drop);
+        Ok(())
+    }
+
     /// The accounts for a directory URL.
     pub(crate) fn accounts(&self, directory: &str) -> Result<StoredAccounts, StoreError> {
         let mut found = StoredAccounts::default();

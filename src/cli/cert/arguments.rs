@@ -96,4 +96,7 @@ pub(super) enum Method {
     Redirect,
 }
 
-const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Let's Encrypt.
+pub(in crate::cli) const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Its authority for tests, whose certificates nobody trusts.
+pub(in crate::cli) const STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";

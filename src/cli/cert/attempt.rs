@@ -14,39 +14,39 @@ use crate::{
 };
 
 /// What an attempt takes beside the request.
-pub(super) struct Means {
-    pub(super) storage: PathBuf,
+pub(in crate::cli) struct Means {
+    pub(in crate::cli) storage: PathBuf,
     /// Certificates to trust instead of the system's when talking to the authority.
-    pub(super) ca_file: Option<PathBuf>,
-    pub(super) authenticator: Arc<dyn Authenticator>,
-    pub(super) intercept: Option<Intercept>,
-    pub(super) lock_timeout: Duration,
-    pub(super) quiet: bool,
+    pub(in crate::cli) ca_file: Option<PathBuf>,
+    pub(in crate::cli) authenticator: Arc<dyn Authenticator>,
+    pub(in crate::cli) intercept: Option<Intercept>,
+    pub(in crate::cli) lock_timeout: Duration,
+    pub(in crate::cli) quiet: bool,
 }
 
 /// Why there is no certificate, for people.
-pub(super) struct Failure {
-    pub(super) message: String,
-    pub(super) hint: Option<&'static str>,
-    pub(super) usage: bool,
+pub(in crate::cli) struct Failure {
+    pub(in crate::cli) message: String,
+    pub(in crate::cli) hint: Option<&'static str>,
+    pub(in crate::cli) usage: bool,
 }
 
 impl Failure {
-    pub(super) fn new(error: &dyn std::error::Error) -> Self {
+    pub(in crate::cli) fn new(error: &dyn std::error::Error) -> Self {
         Self::of(report::sentence(error))
     }
 
-    pub(super) fn of(message: impl Into<String>) -> Self {
+    pub(in crate::cli) fn of(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, usage: false }
     }
 
     /// It was asked wrongly.
-    pub(super) fn usage(message: impl Into<String>, hint: Option<&'static str>) -> Self {
+    pub(in crate::cli) fn usage(message: impl Into<String>, hint: Option<&'static str>) -> Self {
         Self { message: message.into(), hint, usage: true }
     }
 
     /// Says so, and how the command ends.
-    pub(super) fn told(&self) -> Exit {
+    pub(in crate::cli) fn told(&self) -> Exit {
         report::error(&self.message);
         if let Some(hint) = self.hint {
             report::hint(hint);
@@ -56,7 +56,7 @@ impl Failure {
 }
 
 /// Runs something that takes a runtime, to its end.
-pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(in crate::cli) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(&error))?;
     let result = runtime.block_on(work);
@@ -66,7 +66,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 }
 
 /// The signals that end a command.
-pub(super) struct Stopped {
+pub(in crate::cli) struct Stopped {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
@@ -74,7 +74,7 @@ pub(super) struct Stopped {
 }
 
 impl Stopped {
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub(in crate::cli) fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::new(&error));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -85,7 +85,7 @@ impl Stopped {
     }
 
     /// Whether one has come.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(in crate::cli) fn is_stopped(&self) -> bool {
         self.is_stopped
     }
 
@@ -104,7 +104,7 @@ impl Stopped {
 }
 
 /// Everything that is started is stopped again before this returns, however it ends.
-pub(super) async fn run(request: &Request, means: Means) -> Result<Obtained, Failure> {
+pub(in crate::cli) async fn run(request: &Request, means: Means) -> Result<Obtained, Failure> {
     let mut stopped = Stopped::listen()?;
     let client = Client::new(means.ca_file.as_deref()).map_err(|error| Failure::new(&error))?;
     let store = open_store(means.storage.clone()).await?;
@@ -144,7 +144,7 @@ pub(super) async fn run(request: &Request, means: Means) -> Result<Obtained, Fai
     }
 }
 
-pub(super) async fn open_store(path: PathBuf) -> Result<Store, Failure> {
+pub(in crate::cli) async fn open_store(path: PathBuf) -> Result<Store, Failure> {
     let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
     let opened = opened.map_err(|error| Failure::new(&error))?;
     opened.map_err(|error| Failure {
@@ -153,7 +153,7 @@ pub(super) async fn open_store(path: PathBuf) -> Result<Store, Failure> {
     })
 }
 
-pub(super) fn explained(error: ObtainError) -> Failure {
+pub(in crate::cli) fn explained(error: ObtainError) -> Failure {
     let hint = match (&error, error.blame()) {
         (ObtainError::Terms { .. }, _) => Some("read them and run again with --agree-tos"),
         (ObtainError::Validation { .. }, _) => {
@@ -167,5 +167,7 @@ pub(super) fn explained(error: ObtainError) -> Failure {
     Failure { hint, usage: matches!(error, ObtainError::Terms { .. }), ..Failure::new(&error) }
 }
 
+/// For another Lockgate or certbot to finish.
+pub(in crate::cli) const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the authority may take to validate.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(in crate::cli) const PATIENCE: Duration = Duration::from_secs(90);

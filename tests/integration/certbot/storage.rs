@@ -162,3 +162,79 @@ fn keys_stay_of_the_kind_that_certbot_was_told() {
         assert!(text.contains(if kind == "RSA" { "modulus" } else { "secp384r1" }), "{text}");
     }
 }
+
+impl Stage {
+    /// The number of the certificate in use.
+    fn serial(&self) -> String {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["x509", "-noout", "-serial", "-in"]).arg(self.storage().join("live/site.example/cert.pem"));
+        said(&openssl).trim().trim_start_matches("serial=").to_lowercase()
+    }
+
+    /// Nothing is left of the certificate.
+    fn has_none(&self) {
+        let left: Vec<_> = ["live", "archive", "renewal", "lockgate", "lockgate/orders", "lockgate/deployed"]
+            .into_iter()
+            .flat_map(|part| fs::read_dir(self.storage().join(part)).into_iter().flatten().flatten())
+            .filter(|entry| entry.file_name().to_string_lossy().contains("site.example"))
+            .map(|entry| entry.path())
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+fn each_revokes_and_deletes_what_the_other_made() {
+    let stage = Stage::new();
+    stage.made_by_certbot(&[]);
+    let serial = stage.serial();
+    assert!(!stage.pebble.is_revoked(&serial).unwrap());
+    let output =
+        said(&stage.lockgate_asking(&["cert", "revoke", "--cert-name", "site.example", "--reason", "superseded"]));
+    assert!(output.contains("site.example is revoked"), "{output}");
+    assert!(stage.pebble.is_revoked(&serial).unwrap());
+    said(&stage.lockgate(&["cert", "delete", "--cert-name", "site.example"]));
+    stage.has_none();
+
+    stage.made_by_us();
+    let serial = stage.serial();
+    let live = stage.storage().join("live/site.example/cert.pem");
+    let arguments = ["--cert-path", live.to_str().unwrap(), "--delete-after-revoke"];
+    said(&stage.certbot("revoke", &[&arguments[..], &["--server", &stage.pebble.directory_url()]].concat()));
+    assert!(stage.pebble.is_revoked(&serial).unwrap());
+    assert!(!stage.storage().join("live/site.example").exists());
+}
+
+#[test]
+fn an_account_is_one_for_both() {
+    let stage = Stage::new();
+    let server = stage.pebble.directory_url();
+    let of = |subcommand: &str, more: &[&str]| {
+        stage.lockgate_asking(&[&["account", subcommand, "--server", &server][..], more].concat())
+    };
+    said(&stage.certbot("register", &["--agree-tos", "-m", "one@site.example", "--server", &server]));
+    let shown = said(&of("show", &["--json"]));
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["contact"], serde_json::json!(["mailto:one@site.example"]));
+    assert_eq!((shown["status"].as_str(), shown["id"].as_str()), (Some("valid"), Some(&*stage.accounts()[0])));
+    let told = said(&stage.certbot("show_account", &["--server", &server]));
+    for what in ["url", "thumbprint"] {
+        let ours = shown[what].as_str().unwrap();
+        assert!(told.contains(ours) || what == "thumbprint" && !told.contains("humbprint"), "{ours} is not in {told}");
+    }
+    said(&of("update", &["-m", "two@site.example,three@site.example"]));
+    let told = said(&stage.certbot("show_account", &["--server", &server]));
+    assert!(told.contains("two@site.example") && told.contains("three@site.example"), "{told}");
+    // A second one is not made.
+    let mut again = Process::spawn(&of("register", &["--agree-tos"])).unwrap();
+    assert_eq!(again.wait(Duration::from_secs(30)).unwrap().code(), Some(64), "{}", again.output());
+    said(&of("deactivate", &[]));
+    assert!(!stage.storage().join("accounts").read_dir().unwrap().flatten().any(|entry| entry.path().is_dir()));
+    // One that we make is certbot's, too.
+    said(&of("register", &["--agree-tos", "-m", "four@site.example"]));
+    let told = said(&stage.certbot("show_account", &["--server", &server]));
+    assert!(told.contains("four@site.example"), "{told}");
+    said(&stage.certbot("unregister", &["--server", &server]));
+    let mut none = Process::spawn(&of("show", &[])).unwrap();
+    assert_eq!(none.wait(Duration::from_secs(30)).unwrap().code(), Some(64), "{}", none.output());
+}
