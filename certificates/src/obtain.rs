@@ -38,6 +38,8 @@ pub struct Request {
     pub issuers: Vec<Issuer>,
     /// Whether to ask for a new certificate although the stored one is not due.
     pub force: bool,
+    /// Whether every name is to be proven now, also those that the authority would take as proven.
+    pub is_rehearsal: bool,
     /// Whether a certificate for some of the names is better than none.
     pub completeness: Completeness,
     /// How long the authority may take to validate, and again to issue. What fails in passing is asked for again no longer than
@@ -149,8 +151,7 @@ pub trait Observer: Send + Sync {
     /// Something happened.
     fn progress(&self, progress: Progress);
 
-    /// A certificate is due, the storage is locked, and an attempt begins. An error is none: nothing was tried. Only
-    /// [`Upkeep`](crate::Upkeep) calls it.
+    /// A certificate is to be obtained, and next an authority is asked for it. An error ends the attempt.
     fn before_attempt(&self) -> BoxFuture<'_, Result<(), BoxError>> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -207,6 +208,7 @@ pub async fn obtain(
         Stored::Kept(lineage) => return Ok(Obtained::Unchanged { lineage, refused: Vec::new() }),
         Stored::Wanting { name, current } => (name, current),
     };
+    observer.before_attempt().await.map_err(|source| ObtainError::Prepare { source })?;
     let mut failed: Option<ObtainError> = None;
     for (index, issuer) in request.issuers.iter().enumerate() {
         // What one authority says about when to come again is about it, whatever else the client is used for.

@@ -207,7 +207,6 @@ impl Upkeep<'_> {
         };
         // An order whose certificate cannot be saved counts against the authority's limits all the same.
         on_disk(self.store, Store::try_out).await??;
-        self.observer.before_attempt().await.map_err(|source| ObtainError::Prepare { source })?;
         let record = &mut known.record;
         record.begin(now);
         self.remember(name, record).await?;
@@ -350,6 +349,10 @@ impl Observer for Listening<'_> {
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((directory.clone(), *retry_after));
         }
         self.observer.progress(progress);
+    }
+
+    fn before_attempt(&self) -> BoxFuture<'_, Result<(), BoxError>> {
+        self.observer.before_attempt()
     }
 
     fn before_validation<'a>(&'a self, challenges: &'a [Challenge]) -> BoxFuture<'a, Result<(), BoxError>> {

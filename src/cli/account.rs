@@ -1,12 +1,12 @@
 //! `lockgate account …`: accounts at certificate authorities.
 
-use certificates::{Administration, Authority, Client, ExternalAccount, Store, StoredAccount};
+use certificates::{Administration, Authority, Client, Store, StoredAccount};
 use clap::{Args, Subcommand};
 
 use super::{
     Exit,
     cert::{
-        Common, Failure, LETS_ENCRYPT, PATIENCE, STAGING,
+        Common, ExternalArguments, Failure, LETS_ENCRYPT, PATIENCE, STAGING,
         attempt::{block_on, explained, open_store},
         retire::{account, lock},
     },
@@ -60,13 +60,8 @@ pub(super) struct Register {
     #[arg(long)]
     agree_tos: bool,
 
-    /// The name of the key that the authority's operator handed out.
-    #[arg(long, value_name = "ID", requires = "eab_hmac_key")]
-    eab_kid: Option<String>,
-
-    /// That key, in base64url.
-    #[arg(long, value_name = "KEY", requires = "eab_kid")]
-    eab_hmac_key: Option<String>,
+    #[command(flatten)]
+    external: ExternalArguments,
 }
 
 /// Other contacts.
@@ -108,7 +103,7 @@ impl<'a> Session<'a> {
             true => open_store(which.common.storage.clone()).await?,
             false => Store::at(&which.common.storage),
         };
-        let _lock = if changes { Some(lock(&store).await?) } else { None };
+        let _lock = if changes { Some(lock(&store, &which.common).await?) } else { None };
         Ok(Self { which, client, store, _lock })
     }
 
@@ -159,13 +154,11 @@ impl<'a> Session<'a> {
             let message = format!("there is an account for {} already: {}", self.server(), account.url);
             return Err(Failure::usage(message, Some("`lockgate account update` changes its contacts")));
         }
-        let external = arguments.eab_kid.as_ref().zip(arguments.eab_hmac_key.as_ref());
-        let external = external.map(|(id, key)| ExternalAccount::new(id, key)).transpose();
         let authority = Authority {
             directory: self.server().to_owned(),
             contact: mails(&arguments.email),
             agree_to_terms: arguments.agree_tos,
-            external_account: external.map_err(|error| Failure::usage(error.to_string(), None))?,
+            external_account: arguments.external.account()?,
             ..Authority::default()
         };
         let account = self.administration().register(&authority).await.map_err(explained)?;

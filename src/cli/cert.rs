@@ -5,16 +5,18 @@ pub(super) mod attempt;
 mod hooks;
 mod list;
 mod obtain;
+mod options;
 mod renew;
 pub(super) mod retire;
+mod session;
+mod visitors;
 mod watch;
 
 use clap::Subcommand;
 
 use super::Exit;
-pub(super) use arguments::{LETS_ENCRYPT, STAGING};
 pub(super) use attempt::{Failure, PATIENCE};
-pub(super) use renew::Common;
+pub(super) use options::{Common, ExternalArguments, LETS_ENCRYPT, STAGING};
 
 /// The subcommands of `lockgate cert`.
 #[derive(Subcommand)]

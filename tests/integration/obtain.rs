@@ -95,8 +95,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn credentials(storage: &Path) -> Vec<PathBuf> {
-    files(storage).into_iter().filter(|file| file.ends_with("credentials.json")).collect()
+fn accounts(storage: &Path) -> Vec<PathBuf> {
+    files(storage).into_iter().filter(|file| file.ends_with("regr.json")).collect()
 }
 
 fn openssl(arguments: &[&str], file: &Path) -> String {
@@ -117,7 +117,7 @@ fn a_certificate_is_kept_until_it_is_due_or_forced() {
     let first = succeeds(&stage.command(&["site.example", "www.site.example"]));
     let live = stage.live("site.example");
     assert!(first.contains(&live.display().to_string()) && first.contains("www.site.example"), "{first}");
-    assert_eq!((stage.orders(), credentials(stage.storage.path()).len()), (1, 1), "{first}");
+    assert_eq!((stage.orders(), accounts(stage.storage.path()).len()), (1, 1), "{first}");
     let names = openssl(&["x509", "-noout", "-ext", "subjectAltName", "-in"], &live.join("cert.pem"));
     assert!(names.contains("DNS:site.example") && names.contains("DNS:www.site.example"), "{names}");
     let root = stage.storage.path().join("root.pem");
@@ -142,7 +142,7 @@ fn a_certificate_is_kept_until_it_is_due_or_forced() {
     assert_eq!(told["names"], serde_json::json!(["site.example", "www.site.example"]));
     assert!(told["not_after"].as_u64().unwrap() > 1_700_000_000, "{told}");
     assert_eq!(account(&forced), account(&first), "another account");
-    assert_eq!((stage.orders(), credentials(stage.storage.path()).len()), (2, 1));
+    assert_eq!((stage.orders(), accounts(stage.storage.path()).len()), (2, 1));
     assert_eq!(fs::read_link(live.join("cert.pem")).unwrap(), Path::new("../../archive/site.example/cert2.pem"));
 }
 
@@ -388,7 +388,7 @@ fn of_several_at_once_one_obtains_and_the_others_find_it() {
     let mut results = all.each_ref().map(|process| object(&process.output())["result"].as_str().unwrap().to_owned());
     results.sort();
     assert_eq!(results, ["issued", "unchanged", "unchanged", "unchanged", "unchanged", "unchanged"]);
-    assert_eq!((stage.orders(), credentials(stage.storage.path()).len()), (1, 1));
+    assert_eq!((stage.orders(), accounts(stage.storage.path()).len()), (1, 1));
 }
 
 /// The command of somebody who is not root, with these capabilities. Others may not enter the directory of the build.

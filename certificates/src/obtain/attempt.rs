@@ -12,6 +12,7 @@ use super::{
     Authenticators, Authority, ChallengeFailure, Observer, ObtainError, Presented, Profile, Progress, Request, order,
     placement,
     selection::{Next, Selection, mentioned},
+    validation,
 };
 use crate::{
     Administration, Client, KeyChoice, Lineage, Store, account, account::Opened, issued::Issued, obtain::on_disk,
@@ -59,6 +60,8 @@ pub(super) struct Errand<'e> {
     pub(super) profile: Option<&'e str>,
     /// The certificate whose place the new one takes, when it is from this authority.
     pub(super) predecessor: Option<Predecessor>,
+    /// Whether every name is to be proven now.
+    pub(super) is_rehearsal: bool,
     pub(super) peers: &'e Peers<'e>,
 }
 
@@ -99,7 +102,17 @@ pub(super) async fn run(
     let profile = profile(authority, &account.account)?;
     let predecessor = predecessor(authority, current, peers.store).await?;
     let (key, current_key) = keys(request, name, current, peers.store).await?;
-    let mut errand = Errand { authority, lineage: name, account, key, current_key, profile, predecessor, peers };
+    let mut errand = Errand {
+        authority,
+        lineage: name,
+        account,
+        key,
+        current_key,
+        profile,
+        predecessor,
+        is_rehearsal: request.is_rehearsal,
+        peers,
+    };
     let mut rounds = 0;
     loop {
         rounds += 1;
@@ -141,6 +154,11 @@ async fn ordered(errand: &mut Errand<'_>, names: &[DomainName]) -> Result<(Issue
         placement::ended(errand, &placed.kept.terms).await?;
     }
     let mut placed = placement::placed(errand, names).await.map_err(|error| error.about(names))?;
+    if errand.is_rehearsal && validation::withdrawn(errand, &mut placed.order).await? {
+        // Without its proofs nothing comes of it.
+        placement::ended(errand, &placed.kept.terms).await?;
+        placed = placement::placed(errand, names).await.map_err(|error| error.about(names))?;
+    }
     finished(errand, names, &mut placed).await
 }
 

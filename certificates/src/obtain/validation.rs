@@ -50,6 +50,21 @@ pub(super) async fn run(errand: &Errand<'_>, order: &mut Order) -> Result<(), Ob
     judged.and(after)
 }
 
+/// Takes back what proofs the authority still remembers of the names of an order. Returns whether there were any.
+pub(super) async fn withdrawn(errand: &Errand<'_>, order: &mut Order) -> Result<bool, ObtainError> {
+    let peers = errand.peers;
+    let mut any = false;
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization.map_err(|error| peers.explain(SHOW, error))?;
+        if authorization.status == AuthorizationStatus::Valid {
+            authorization.deactivate().await.map_err(|error| peers.explain("forget a proof", error))?;
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
 /// The challenges of every name that is not proven yet, each of the kind that its authenticator answers.
 async fn challenges(errand: &Errand<'_>, order: &mut Order) -> Result<Vec<Challenge>, ObtainError> {
     let peers = errand.peers;

@@ -2,7 +2,7 @@
 
 mod ini;
 
-use std::{net::IpAddr, path::Path};
+use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use authenticator_api::DomainName;
 
@@ -30,6 +30,8 @@ pub struct Renewal {
     pub preferred_chain: Option<String>,
     /// What is run beside a renewal.
     pub hooks: Hooks,
+    /// What certbot has no words for: keys of a section of our own.
+    pub own: Option<BTreeMap<String, String>>,
 }
 
 /// Commands of the operator's that are run by a shell.
@@ -73,6 +75,10 @@ impl Renewal {
                 .or_else(|| value("preferred_profile").map(Profile::Preferred)),
             preferred_chain: value("preferred_chain"),
             hooks: Hooks { pre: value("pre_hook"), post: value("post_hook"), deploy: value("renew_hook") },
+            own: file.has(OWN).then(|| {
+                let first = |(key, values): (&str, Vec<String>)| Some((key.to_owned(), values.into_iter().next()?));
+                file.pairs(OWN).filter_map(first).collect()
+            }),
         }
     }
 
@@ -133,6 +139,10 @@ impl Renewal {
                 file.set(PARAMETERS, key, &value);
             }
         }
+        if let Some(own) = &self.own {
+            file.drop(OWN);
+            own.iter().for_each(|(key, value)| file.set(OWN, key, value));
+        }
         if let Some((_, path)) = self.webroots.first() {
             file.set_list(PARAMETERS, "webroot_path", &[path]);
         }
@@ -163,6 +173,7 @@ const VERSION: &str = "2.1.0";
 const TOP: &str = "";
 const PARAMETERS: &str = "[renewalparams]";
 const WEBROOTS: &str = "[[webroot_map]]";
+const OWN: &str = "[lockgate]";
 
 #[cfg(test)]
 mod tests {
@@ -208,6 +219,7 @@ mod tests {
             profile: Some(Profile::Required("shortlived".into())),
             preferred_chain: Some("Root, X1".into()),
             hooks: Hooks { pre: Some("true".into()), post: None, deploy: Some("echo \"$RENEWED_LINEAGE\" # x".into()) },
+            own: Some(BTreeMap::from([("intercept".to_owned(), "80".to_owned())])),
         };
         let text = renewal.written_into("", Path::new("/s"), "a.example");
         assert_eq!(Renewal::read(&text), renewal, "{text}");

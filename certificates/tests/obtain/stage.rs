@@ -150,6 +150,7 @@ impl Stage {
             issuers: vec![self.authority().into()],
             completeness: Completeness::All,
             force: false,
+            is_rehearsal: false,
             patience: Duration::from_secs(30),
             renewal: Renewal {
                 server: self.front.directory_url(),

@@ -3,25 +3,29 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use authenticator_api::Authenticator;
-use certificates::{Authenticators, Blame, Client, Lock, ObtainError, Obtained, Presented, Request, Store, obtain};
+use authenticator_api::{Authenticator, DomainName};
+use certificates::{Authenticators, Blame, Hooks, Lock, ObtainError, Obtained, Presented, Request, Store, obtain};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::watch::Watch;
+use super::{
+    options::{Common, HookArguments},
+    session::{Beside, Session},
+    watch::Watch,
+};
 use crate::{
     cli::{Exit, report},
     intercept::Intercept,
 };
 
 /// What an attempt takes beside the request.
-pub(in crate::cli) struct Means {
-    pub(in crate::cli) storage: PathBuf,
-    /// Certificates to trust instead of the system's when talking to the authority.
-    pub(in crate::cli) ca_file: Option<PathBuf>,
+pub(in crate::cli) struct Means<'a> {
+    pub(in crate::cli) common: &'a Common,
+    pub(in crate::cli) hooks: &'a HookArguments,
+    /// What is run: what the options say.
+    pub(in crate::cli) commands: Hooks,
+    pub(in crate::cli) is_rehearsal: bool,
     pub(in crate::cli) authenticator: Arc<dyn Authenticator>,
     pub(in crate::cli) intercept: Option<Intercept>,
-    pub(in crate::cli) lock_timeout: Duration,
-    pub(in crate::cli) quiet: bool,
 }
 
 /// Why there is no certificate, for people.
@@ -104,33 +108,31 @@ impl Stopped {
 }
 
 /// Everything that is started is stopped again before this returns, however it ends.
-pub(in crate::cli) async fn run(request: &Request, means: Means) -> Result<Obtained, Failure> {
+pub(in crate::cli) async fn run(request: &Request, means: Means<'_>) -> Result<Obtained, Failure> {
     let mut stopped = Stopped::listen()?;
-    let client = Client::new(means.ca_file.as_deref()).map_err(|error| Failure::new(&error))?;
-    let store = open_store(means.storage.clone()).await?;
-    let authenticator = &means.authenticator;
-    let watch = Watch::new(means.quiet, means.intercept);
+    let session = Session::open(means.common, means.hooks, means.is_rehearsal).await?;
+    let watch = Watch::new(means.common.quiet, means.intercept);
+    let beside = Beside::new(&session, &watch, &*means.authenticator, &means.commands);
+    let current = request.name.as_ref().and_then(|name| session.store.load(name));
+    let beside = beside.replacing(current);
     let presented = Presented::default();
-    let authenticators = Authenticators::from(Arc::clone(authenticator));
+    let authenticators = Authenticators::from(Arc::clone(&means.authenticator));
 
     // Held until everything is put away: who gets it next may want to listen where we do.
     let mut held = None;
     let order = async {
         let waiting = |holder: &str| watch.say("waiting", &format!("waiting for {holder}"));
-        let lock = Lock::acquire(&means.storage, means.lock_timeout, waiting).await;
+        let lock = Lock::acquire(session.store.root(), means.common.lock_timeout.0, waiting).await;
         held = Some(lock.map_err(|error| Failure::new(&error))?);
-        authenticator.start().await.map_err(|error| Failure {
-            hint: Some("is another server there? with one, use --intercept or --authenticator webroot"),
-            ..Failure::new(&error)
-        })?;
-        obtain(request, &client, &store, &authenticators, &presented, &watch).await.map_err(explained)
+        let Session { client, store, .. } = &session;
+        obtain(request, client, store, &authenticators, &presented, &beside).await.map_err(explained)
     };
     let result = stopped.unless(order, &watch).await.flatten();
     // A second signal means "at once": the gate falls with us, whatever we are doing.
     let undo = async {
         presented.cleanup().await;
         let closed = watch.close().await;
-        authenticator.stop().await;
+        beside.end().await;
         closed
     };
     let closed = tokio::select! {
@@ -138,9 +140,25 @@ pub(in crate::cli) async fn run(request: &Request, means: Means) -> Result<Obtai
         _ = stopped.interrupt.recv() => Err("interrupted again: visitors who were still being served are cut".into()),
     };
     drop(held);
+    let names = |domains: &[DomainName]| domains.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (renewed, failed) = match &result {
+        Ok(Obtained::Issued { saved, .. }) => (saved.lineage.names.iter().cloned().collect(), Vec::new()),
+        Ok(Obtained::Unchanged { .. }) => (Vec::new(), Vec::new()),
+        Err(_) => (Vec::new(), request.domains.clone()),
+    };
+    // A certificate that nobody keeps is no news.
+    let deployed = match &result {
+        Ok(Obtained::Issued { saved, .. }) if !means.is_rehearsal => beside.deploy(&saved.lineage).await,
+        _ => Ok(true),
+    };
+    session.hooks.lock().await.end(&names(&renewed), &names(&failed)).await;
     match (result, closed) {
         (Ok(_), Err(error)) => Err(Failure::of(format!("the certificate is saved, but: {error}"))),
-        (result, _) => result,
+        (Ok(obtained), Ok(())) => match deployed? {
+            true => Ok(obtained),
+            false => Err(Failure::of("the certificate is saved, and a deploy hook failed: `cert renew` runs it again")),
+        },
+        (Err(failure), _) => Err(failure),
     }
 }
 
@@ -160,6 +178,9 @@ pub(in crate::cli) fn explained(error: ObtainError) -> Failure {
             Some("does the name lead to this machine, by IPv4 and IPv6, and does port 80 get through its firewall?")
         }
         (ObtainError::Key { .. }, _) => Some("RSA keys are used again (--reuse-key) where there is one, and not made"),
+        (ObtainError::Prepare { .. }, _) => {
+            Some("is another server there? with one, use --intercept or --authenticator webroot")
+        }
         (_, Blame::Network) => Some("check --server and --ca-file, and that this machine may connect there"),
         (_, Blame::Storage) => Some("check --storage: the space left, and who may write there"),
         _ => None,
@@ -167,7 +188,5 @@ pub(in crate::cli) fn explained(error: ObtainError) -> Failure {
     Failure { hint, usage: matches!(error, ObtainError::Terms { .. }), ..Failure::new(&error) }
 }
 
-/// For another Lockgate or certbot to finish.
-pub(in crate::cli) const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the authority may take to validate.
 pub(in crate::cli) const PATIENCE: Duration = Duration::from_secs(90);

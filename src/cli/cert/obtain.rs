@@ -1,29 +1,31 @@
 //! `lockgate cert obtain`.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-use authenticator_api::Authenticator;
+use authenticator_api::{Authenticator, DomainName};
 use authenticator_standalone::Standalone;
 use authenticator_webroot::{Paths, Webroot};
-use certificates::{Authority, Completeness, Issuer, Obtained, Renewal, Request};
-use interception::{Capability, Method, Preference, missing_capabilities};
+use certificates::{Authority, Completeness, Hooks, Issuer, Lineage, Obtained, Renewal, Request, Store};
+use interception::{Capability, missing_capabilities};
 
 use super::{
     arguments::{self, Arguments},
     attempt::{self, Failure, Means, PATIENCE, block_on},
+    options::{LETS_ENCRYPT, STAGING},
+    visitors::Visitors,
 };
 use crate::{
-    cli::{Exit, report},
+    cli::{Exit, account::mails, report},
     config::Level,
-    intercept::{Front, Intercept},
+    intercept::Intercept,
 };
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
-    report::start_log(if arguments.quiet { Level::Error } else { Level::Warn });
+pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
+    report::start_log(if arguments.common.quiet { Level::Error } else { Level::Warn });
     if let Some(exit) = missing_privilege(arguments) {
         return exit;
     }
-    let obtained = block_on(async { attempt::run(&request(arguments), means(arguments)?).await });
+    let obtained = block_on(async { attempt::run(&request(arguments)?, means(arguments)?).await });
     match obtained {
         Ok(obtained) => {
             tell(arguments, &obtained);
@@ -33,15 +35,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-fn means(arguments: &Arguments) -> Result<Means, Failure> {
+fn means(arguments: &Arguments) -> Result<Means<'_>, Failure> {
     let authenticator = authenticator(arguments)?;
     Ok(Means {
-        storage: arguments.storage.clone(),
-        ca_file: arguments.ca_file.clone(),
+        common: &arguments.common,
+        hooks: &arguments.hooks,
+        commands: arguments.hooks.or(&Hooks::default()),
+        is_rehearsal: arguments.dry_run,
         intercept: intercept(arguments, &authenticator),
         authenticator,
-        lock_timeout: arguments.lock_timeout.0,
-        quiet: arguments.quiet,
     })
 }
 
@@ -53,7 +55,9 @@ fn authenticator(arguments: &Arguments) -> Result<Arc<dyn Authenticator>, Failur
             return Err(Failure::usage(message, Some("name the directory that the web server serves as /")));
         }
         (arguments::Authenticator::Webroot, Some(path)) => {
-            Arc::new(Webroot::new(Paths::Every(path.clone()), arguments.storage.join(".lockgate-webroot")))
+            let each = arguments.webroots.iter().cloned().collect::<BTreeMap<_, _>>();
+            let paths = if each.is_empty() { Paths::Every(path.clone()) } else { Paths::PerDomain(each) };
+            Arc::new(Webroot::new(paths, arguments.common.storage.join(".lockgate-webroot")))
         }
         (arguments::Authenticator::Webroot, None) => {
             return Err(Failure::usage("--authenticator webroot needs --webroot PATH", None));
@@ -71,22 +75,10 @@ fn listen(arguments: &Arguments) -> Vec<std::net::SocketAddr> {
 }
 
 fn intercept(arguments: &Arguments, authenticator: &Arc<dyn Authenticator>) -> Option<Intercept> {
-    arguments.intercept.map(|port| Intercept {
-        port,
-        method: match arguments.method {
-            arguments::Method::Auto => Preference::Auto,
-            arguments::Method::Tproxy => Preference::Only(Method::Tproxy),
-            arguments::Method::Redirect => Preference::Only(Method::Redirect),
-        },
-        front: Front::Own { upstream: arguments.upstream.clone() },
-        drain: arguments.drain.0,
-        authenticators: vec![Arc::clone(authenticator)],
-    })
+    Some(Visitors::of(arguments)?.led_to(authenticator))
 }
 
-fn request(arguments: &Arguments) -> Request {
-    let mail = |mail: &String| if mail.starts_with("mailto:") { mail.clone() } else { format!("mailto:{mail}") };
-    let webroot = arguments.webroot.as_ref().map(|path| path.display().to_string());
+fn request(arguments: &Arguments) -> Result<Request, Failure> {
     let name = match arguments.authenticator {
         arguments::Authenticator::Standalone => "standalone",
         arguments::Authenticator::Webroot => "webroot",
@@ -99,27 +91,67 @@ fn request(arguments: &Arguments) -> Request {
             true
         }
     });
-    Request {
+    let webroots = match (&arguments.webroot, arguments.webroots.is_empty()) {
+        (Some(path), true) => domains.iter().map(|name| (name.clone(), path.display().to_string())).collect(),
+        _ => arguments.webroots.iter().map(|(name, path)| (name.clone(), path.display().to_string())).collect(),
+    };
+    let listen = match arguments.listen.as_slice() {
+        [one] => (Some(one.ip()), Some(one.port())),
+        _ => (None, None),
+    };
+    let authority = Authority {
+        directory: server(arguments).to_owned(),
+        account: arguments.terms.account.clone(),
+        contact: mails(&arguments.contact),
+        agree_to_terms: arguments.agree_tos,
+        external_account: arguments.terms.external.account()?,
+        profile: arguments.terms.profile(),
+        preferred_chain: arguments.terms.preferred_chain.clone(),
+    };
+    Ok(Request {
         renewal: Renewal {
-            server: arguments.server.clone(),
+            server: authority.directory.clone(),
+            account: None,
             authenticator: name.to_owned(),
-            webroots: webroot
-                .map(|path| domains.iter().map(|name| (name.clone(), path.clone())).collect())
-                .unwrap_or_default(),
-            ..Renewal::default()
+            webroots,
+            listen,
+            key: arguments.key.choice(),
+            profile: authority.profile.clone(),
+            preferred_chain: authority.preferred_chain.clone(),
+            hooks: arguments.hooks.or(&Hooks::default()),
+            own: Some(Visitors::of(arguments).map(|visitors| visitors.written()).unwrap_or_default()),
         },
-        name: None,
+        name: lineage(arguments, &domains)?,
         domains,
-        issuers: vec![Issuer::Acme(Authority {
-            directory: arguments.server.clone(),
-            contact: arguments.contact.iter().map(mail).collect(),
-            agree_to_terms: arguments.agree_tos,
-            ..Authority::default()
-        })],
-        completeness: Completeness::All,
-        force: arguments.force,
+        issuers: vec![Issuer::Acme(authority)],
+        completeness: match arguments.allow_subset_of_names {
+            true => Completeness::Some { resting: Vec::new() },
+            false => Completeness::All,
+        },
+        force: arguments.force || arguments.dry_run,
+        is_rehearsal: arguments.dry_run,
         patience: PATIENCE,
+    })
+}
+
+/// Who is asked: for a rehearsal not the one whose certificates count.
+fn server(arguments: &Arguments) -> &str {
+    let is_for_tests = arguments.staging || arguments.dry_run;
+    if is_for_tests && arguments.server == LETS_ENCRYPT { STAGING } else { &arguments.server }
+}
+
+/// What the certificate is called, where that does not follow from its names.
+fn lineage(arguments: &Arguments, domains: &[DomainName]) -> Result<Option<String>, Failure> {
+    if arguments.cert_name.is_some() {
+        return Ok(arguments.cert_name.clone());
     }
+    let (store, wanted) = (Store::at(&arguments.common.storage), domains.iter().cloned().collect());
+    let smaller = store
+        .names()
+        .into_iter()
+        .find(|name| store.load(name).is_some_and(|lineage| lineage.is_part_of(&wanted) && !lineage.is_for(&wanted)));
+    let Some(smaller) = smaller.filter(|_| arguments.expand) else { return Ok(None) };
+    Ok(Some(smaller))
 }
 
 fn missing_privilege(arguments: &Arguments) -> Option<Exit> {
@@ -145,10 +177,14 @@ fn tell(arguments: &Arguments, obtained: &Obtained) {
         Obtained::Issued { saved, .. } => ("issued", &saved.lineage),
         Obtained::Unchanged { lineage, .. } => ("unchanged", lineage),
     };
-    let live = arguments.storage.join("live").join(&lineage.name);
-    let names: Vec<_> = lineage.names.iter().map(ToString::to_string).collect();
+    if arguments.dry_run {
+        report::line(format!("the names are proven and nothing is saved: {}", lineage_names(lineage).join(", ")));
+        return;
+    }
+    let live = arguments.common.storage.join("live").join(&lineage.name);
+    let names = lineage_names(lineage);
     let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    if arguments.json {
+    if arguments.common.json {
         let object = serde_json::json!({
             "result": what,
             "name": lineage.name,
@@ -158,7 +194,7 @@ fn tell(arguments: &Arguments, obtained: &Obtained) {
             "not_after": seconds(lineage.not_after),
         });
         report::line(object.to_string());
-    } else if !arguments.quiet {
+    } else if !arguments.common.quiet {
         let days = lineage.not_after.duration_since(SystemTime::now()).unwrap_or_default().as_secs() / 86_400;
         let names = names.join(", ");
         match obtained {
@@ -173,4 +209,8 @@ fn tell(arguments: &Arguments, obtained: &Obtained) {
             }
         }
     }
+}
+
+fn lineage_names(lineage: &Lineage) -> Vec<String> {
+    lineage.names.iter().map(ToString::to_string).collect()
 }

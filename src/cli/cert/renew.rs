@@ -1,26 +1,27 @@
 //! `lockgate cert renew`: everything in the storage that is due.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
-    sync::{Arc, OnceLock},
+    path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
-use authenticator_api::{Authenticator, BoxFuture, DomainName};
+use authenticator_api::{Authenticator, DomainName};
 use authenticator_standalone::Standalone;
 use authenticator_webroot::{Paths, Webroot};
 use certificates::{
-    Authenticators, Authority, BoxError, Client, Completeness, Internal, Issuer, Lineage, Observer, Presented,
-    Progress, Renewal, Request, Store, Upkeep, Visit,
+    Authenticators, Authority, Completeness, Internal, Issuer, Lineage, Presented, Renewal, Request, Store, Upkeep,
+    Visit,
 };
 use clap::Args;
-use plugin_api::config::Duration as Time;
-use tokio::sync::Mutex;
 
 use super::{
-    attempt::{Failure, PATIENCE, Stopped, block_on, explained, open_store},
-    hooks::Hooks,
+    attempt::{Failure, PATIENCE, Stopped, block_on, explained},
+    options::{Common, HookArguments, LETS_ENCRYPT, STAGING},
+    session::{Beside, Session},
+    visitors::Visitors,
     watch::Watch,
 };
 use crate::{
@@ -43,55 +44,19 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     pub(in crate::cli) allow_subset_of_names: bool,
 
+    /// Prove the names of every certificate to its authority (of Let's Encrypt, the one for tests), and save nothing.
+    #[arg(long)]
+    pub(in crate::cli) dry_run: bool,
+
+    /// The authority's directory URL for `--dry-run`.
+    #[arg(long, value_name = "URL", requires = "dry_run")]
+    pub(in crate::cli) server: Option<String>,
+
     #[command(flatten)]
     pub(in crate::cli) hooks: HookArguments,
 
     #[command(flatten)]
     pub(in crate::cli) common: Common,
-}
-
-/// What is run beside renewals.
-#[derive(Args, Clone, Debug)]
-pub(in crate::cli) struct HookArguments {
-    /// A command to run before the first certificate is renewed, in place of those that certificates have of their own.
-    #[arg(long, value_name = "COMMAND")]
-    pub(in crate::cli) pre_hook: Option<String>,
-
-    /// A command to run after the last one, with RENEWED_DOMAINS and FAILED_DOMAINS in its environment.
-    #[arg(long, value_name = "COMMAND")]
-    pub(in crate::cli) post_hook: Option<String>,
-
-    /// A command to run after each one, with RENEWED_LINEAGE and RENEWED_DOMAINS in its environment.
-    #[arg(long, visible_alias = "renew-hook", value_name = "COMMAND")]
-    pub(in crate::cli) deploy_hook: Option<String>,
-
-    /// Do not run what is in the storage's `renewal-hooks`.
-    #[arg(long)]
-    pub(in crate::cli) no_directory_hooks: bool,
-
-    /// How long a command may take.
-    #[arg(long, value_name = "TIME", default_value = "10m")]
-    pub(in crate::cli) hook_timeout: Time,
-}
-
-/// What every command has that works on a storage.
-#[derive(Args, Clone, Debug)]
-pub(in crate::cli) struct Common {
-    /// Where accounts and certificates are kept, in certbot's layout.
-    #[arg(long, value_name = "DIR", default_value = "/etc/letsencrypt")]
-    pub(in crate::cli) storage: PathBuf,
-
-    /// Certificates (PEM) to trust instead of the system's when talking to the authority.
-    #[arg(long, value_name = "PEM")]
-    pub(in crate::cli) ca_file: Option<PathBuf>,
-
-    /// Print the result as JSON on standard output.
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
-
-    /// Say nothing but errors.
-    #[arg(short, long)]
-    pub(in crate::cli) quiet: bool,
 }
 
 /// What became of a certificate.
@@ -115,44 +80,31 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 /// Renews what is due, one after the other: what becomes of one is nothing to the others.
 pub(in crate::cli) fn renew(arguments: &Arguments) -> Result<Vec<Outcome>, Failure> {
     block_on(async {
-        let client = Client::new(arguments.common.ca_file.as_deref()).map_err(|error| Failure::new(&error))?;
-        let store = open_store(arguments.common.storage.clone()).await?;
-        let all = store.names();
+        let session = Session::open(&arguments.common, &arguments.hooks, arguments.dry_run).await?;
+        let run = Run { arguments, session, real: Store::at(&arguments.common.storage) };
+        let all = run.real.names();
         if let Some(unknown) = arguments.names.iter().find(|name| !all.contains(name)) {
             return Err(Failure::usage(format!("there is no certificate {unknown}"), Some("see `lockgate cert list`")));
         }
-        let directory = (!arguments.hooks.no_directory_hooks).then(|| store.root().join("renewal-hooks"));
-        let run = Run {
-            arguments,
-            hooks: Mutex::new(Hooks::new(directory, arguments.hooks.hook_timeout.0, arguments.common.quiet)),
-            client,
-            store,
-        };
         let mut stopped = Stopped::listen()?;
         let mut outcomes = Vec::new();
         let (mut renewed, mut failed) = (Vec::new(), Vec::new());
         for name in all.into_iter().filter(|name| arguments.names.is_empty() || arguments.names.contains(name)) {
             let outcome = run.certificate(&name, &mut stopped).await;
+            let lineage = run.real.load(&name);
+            let names = lineage.iter().flat_map(|lineage| &lineage.names).map(ToString::to_string);
             match &outcome {
-                Ok(Done::Renewed { names, is_deployed: true }) => renewed.extend(names.clone()),
-                Ok(Done::Renewed { names, .. }) => failed.extend(names.clone()),
                 Ok(Done::Nothing(_)) => {}
-                Err(_) => failed.extend(run.store.load(&name).map(|lineage| names_of(&lineage)).unwrap_or_default()),
+                Ok(Done::Renewed | Done::Rehearsed) => renewed.extend(names),
+                Err(_) => failed.extend(names),
             }
-            let result = match outcome {
-                Ok(Done::Renewed { is_deployed: true, .. }) => Ok("renewed"),
-                Ok(Done::Renewed { .. }) => {
-                    Err("it is renewed, and a deploy hook failed: it is run again next time".into())
-                }
-                Ok(Done::Nothing(why)) => Ok(why),
-                Err(failure) => Err(failure.message),
-            };
+            let result = outcome.map(Done::word).map_err(|failure| failure.message);
             outcomes.push(Outcome { name, result });
             if stopped.is_stopped() {
                 break;
             }
         }
-        run.hooks.lock().await.end(&renewed, &failed).await;
+        run.session.hooks.lock().await.end(&renewed, &failed).await;
         Ok(outcomes)
     })
 }
@@ -160,22 +112,34 @@ pub(in crate::cli) fn renew(arguments: &Arguments) -> Result<Vec<Outcome>, Failu
 /// One run of the command.
 struct Run<'a> {
     arguments: &'a Arguments,
-    client: Client,
-    store: Store,
-    hooks: Mutex<Hooks>,
+    session: Session,
+    /// The storage, also where it is only a rehearsal.
+    real: Store,
 }
 
 /// What was done about a certificate.
 enum Done {
-    /// It is renewed, or was by a run that could not finish.
-    Renewed { names: Vec<String>, is_deployed: bool },
+    /// It is renewed, and programs know.
+    Renewed,
+    /// Its names are proven.
+    Rehearsed,
     /// Nothing, for this reason.
     Nothing(&'static str),
 }
 
+impl Done {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::Rehearsed => "its names are proven, nothing is saved",
+            Self::Nothing(why) => why,
+        }
+    }
+}
+
 impl Run<'_> {
     async fn certificate(&self, name: &str, stopped: &mut Stopped) -> Result<Done, Failure> {
-        let Some((conf, renewal)) = self.store.configuration(name) else {
+        let Some((conf, renewal)) = self.real.configuration(name) else {
             return Err(Failure::of("there is no renewal configuration that says how it was obtained"));
         };
         let is_named = self.arguments.names.iter().any(|named| named == name);
@@ -185,117 +149,86 @@ impl Run<'_> {
         if Renewal::is_resting(&conf) && !is_named {
             return Ok(Done::Nothing("its configuration says that it is not renewed"));
         }
-        let lineage = self.store.load(name);
+        let lineage = self.real.load(name);
         let lineage = lineage.ok_or_else(|| Failure::of("none of its versions can be used: obtain it anew"))?;
         if !lineage.others.is_empty() {
-            return Err(Failure::of(format!(
-                "it is for {}, which HTTP-01 and TLS-ALPN-01 cannot prove",
-                lineage.others.join(", ")
-            )));
+            let others = lineage.others.join(", ");
+            return Err(Failure::of(format!("it is for {others}, which HTTP-01 and TLS-ALPN-01 cannot prove")));
         }
-        let deploy = self.arguments.hooks.deploy_hook.clone().or_else(|| renewal.hooks.deploy.clone());
-        let request = self.request(name, &lineage, &renewal);
-        let authenticator = authenticator(&renewal, Renewal::usual_webroot(&conf), &lineage, self.store.root())?;
-        let watch = Watch::new(self.arguments.common.quiet, None);
-        let beside = Beside {
-            run: self,
-            renewal: &renewal,
-            authenticator: &*authenticator,
-            watch: &watch,
-            lineage: &lineage,
-            began: OnceLock::new(),
-        };
+        let usual_webroot = Renewal::usual_webroot(&conf);
+        let authenticator = authenticator(&renewal, usual_webroot, &lineage, self.session.store.root())?;
+        let visitors = renewal.own.as_ref().and_then(Visitors::read);
+        let watch = Watch::new(self.arguments.common.quiet, visitors.map(|visitors| visitors.led_to(&authenticator)));
+        let commands = self.arguments.hooks.or(&renewal.hooks);
+        let beside = Beside::new(&self.session, &watch, &*authenticator, &commands);
+        let beside = beside.replacing(Some(lineage.clone()).filter(|_| !self.arguments.dry_run));
         let presented = Presented::default();
         let authenticators = Authenticators::from(Arc::clone(&authenticator));
         let upkeep = Upkeep {
-            client: &self.client,
-            store: &self.store,
+            client: &self.session.client,
+            store: &self.session.store,
             authenticators: &authenticators,
             presented: &presented,
             observer: &beside,
             fetcher: None,
             clock: &SystemTime::now,
         };
+        let request = self.request(name, &lineage, renewal);
         let visit = stopped.unless(upkeep.look_after(&request), &watch).await;
         presented.cleanup().await;
-        if beside.began.get().is_some() {
-            authenticator.stop().await;
-        }
-        match visit? {
-            Visit::Issued { saved, .. } => self.deploy(name, deploy.as_deref(), &saved.lineage).await,
+        let closed = watch.close().await;
+        beside.end().await;
+        let visit = visit?;
+        closed.map_err(|error| Failure::of(error.to_string()))?;
+        match visit {
+            Visit::Issued { .. } if self.arguments.dry_run => Ok(Done::Rehearsed),
+            Visit::Issued { saved, .. } => deployed(&beside, &saved.lineage).await,
             Visit::Failed { error, .. } => Err(explained(error)),
-            Visit::Rest { .. } if self.store.awaits_deployment(&lineage) => {
-                self.deploy(name, deploy.as_deref(), &lineage).await
+            Visit::Rest { .. } if self.session.store.awaits_deployment(&lineage) => deployed(&beside, &lineage).await,
+            Visit::Rest { until } if lineage.is_due(SystemTime::now()) => {
+                let minutes = until.duration_since(SystemTime::now()).unwrap_or_default().as_secs().div_ceil(60);
+                Err(Failure::of(format!(
+                    "its renewal failed a short while ago; it is tried again in {minutes} minutes, or now with --force-renewal"
+                )))
             }
-            Visit::Rest { until } if lineage.is_due(SystemTime::now()) => Err(Failure::of(format!(
-                "it is due, and its renewal failed a short while ago; it is tried again in {} minutes, or now with --force-renewal",
-                until.duration_since(SystemTime::now()).unwrap_or_default().as_secs().div_ceil(60)
-            ))),
             Visit::Rest { .. } => Ok(Done::Nothing("not due")),
             Visit::Incomplete { .. } => Err(Failure::of("some of its names are still not to be had")),
         }
     }
 
-    fn request(&self, name: &str, lineage: &Lineage, renewal: &Renewal) -> Request {
-        let resting = Vec::new();
+    fn request(&self, name: &str, lineage: &Lineage, renewal: Renewal) -> Request {
+        let is_rehearsal = self.arguments.dry_run;
+        let own = if is_rehearsal && renewal.server == LETS_ENCRYPT { STAGING } else { &renewal.server };
+        let server = self.arguments.server.as_deref().unwrap_or(own).to_owned();
         Request {
             name: Some(name.to_owned()),
             domains: lineage.names.iter().cloned().collect(),
             issuers: vec![Issuer::Acme(Authority {
-                directory: renewal.server.clone(),
-                account: renewal.account.clone(),
+                account: renewal.account.clone().filter(|_| server == renewal.server),
+                directory: server,
+                // Whoever made the certificate has agreed; where there is no account for tests yet, it takes one.
+                agree_to_terms: is_rehearsal,
                 profile: renewal.profile.clone(),
                 preferred_chain: renewal.preferred_chain.clone(),
                 ..Authority::default()
             })],
             force: self.arguments.force_renewal,
+            is_rehearsal,
             completeness: match self.arguments.allow_subset_of_names {
-                true => Completeness::Some { resting },
+                true => Completeness::Some { resting: Vec::new() },
                 false => Completeness::All,
             },
             patience: PATIENCE,
-            renewal: renewal.clone(),
+            renewal,
         }
-    }
-
-    async fn deploy(&self, name: &str, command: Option<&str>, lineage: &Lineage) -> Result<Done, Failure> {
-        let names = names_of(lineage);
-        let is_deployed = self.hooks.lock().await.after(command, &self.store.live(name), &names).await;
-        if is_deployed {
-            self.store.deployed(name, lineage.version).map_err(|error| Failure::new(&error))?;
-        }
-        Ok(Done::Renewed { names, is_deployed })
     }
 }
 
-/// What happens beside a renewal that turns out to be due.
-struct Beside<'a> {
-    run: &'a Run<'a>,
-    renewal: &'a Renewal,
-    authenticator: &'a dyn Authenticator,
-    watch: &'a Watch,
-    lineage: &'a Lineage,
-    began: OnceLock<()>,
-}
-
-impl Observer for Beside<'_> {
-    fn progress(&self, progress: Progress) {
-        self.watch.progress(progress);
-    }
-
-    fn before_attempt(&self) -> BoxFuture<'_, Result<(), BoxError>> {
-        Box::pin(async move {
-            let own = &self.renewal.hooks;
-            let given = &self.run.arguments.hooks;
-            let pre = given.pre_hook.as_deref().or(own.pre.as_deref());
-            let post = given.post_hook.as_deref().or(own.post.as_deref());
-            let (store, lineage) = (self.run.store.clone(), self.lineage.clone());
-            tokio::task::spawn_blocking(move || store.expect_deployment(&lineage)).await??;
-            self.run.hooks.lock().await.before(pre, post).await;
-            self.authenticator.start().await?;
-            let _ = self.began.set(());
-            Ok(())
-        })
+/// Runs the deploy hooks.
+async fn deployed(beside: &Beside<'_>, lineage: &Lineage) -> Result<Done, Failure> {
+    match beside.deploy(lineage).await? {
+        true => Ok(Done::Renewed),
+        false => Err(Failure::of("it is renewed, and a deploy hook failed, which is run again next time")),
     }
 }
 
@@ -304,10 +237,13 @@ fn authenticator(
     renewal: &Renewal,
     usual_webroot: Option<String>,
     lineage: &Lineage,
-    root: &std::path::Path,
+    root: &Path,
 ) -> Result<Arc<dyn Authenticator>, Failure> {
     match renewal.authenticator.as_str() {
         "standalone" => {
+            if renewal.own.as_ref().and_then(Visitors::read).is_some() {
+                return Ok(Arc::new(Standalone::new(Vec::new())));
+            }
             let (address, port) = renewal.listen;
             let every = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
             let addresses = address.map_or_else(|| every.to_vec(), |address| vec![address]);
@@ -318,7 +254,7 @@ fn authenticator(
             let own =
                 |name: &DomainName| renewal.webroots.iter().find(|(known, _)| known == name).map(|(_, path)| path);
             let path = |name: &DomainName| Some((name.clone(), PathBuf::from(own(name).or(usual_webroot.as_ref())?)));
-            let paths: std::collections::BTreeMap<_, _> = lineage.names.iter().filter_map(path).collect();
+            let paths: BTreeMap<_, _> = lineage.names.iter().filter_map(path).collect();
             if let Some(missing) = lineage.names.iter().find(|name| !paths.contains_key(*name)) {
                 return Err(Failure::of(format!("its configuration has no webroot for {missing}")));
             }
@@ -328,10 +264,6 @@ fn authenticator(
             "it was obtained with certbot's `{other}`, which is not known here: see `lockgate cert reconfigure`"
         ))),
     }
-}
-
-fn names_of(lineage: &Lineage) -> Vec<String> {
-    lineage.names.iter().map(ToString::to_string).collect()
 }
 
 fn tell(arguments: &Arguments, outcomes: &[Outcome]) {

@@ -4,8 +4,8 @@ use certificates::{Administration, Client, Lineage, Lock, RevocationReason, Stor
 use clap::{Args, ValueEnum};
 
 use super::{
-    attempt::{Failure, LOCK_PATIENCE, PATIENCE, block_on, explained, open_store},
-    renew::Common,
+    attempt::{Failure, PATIENCE, block_on, explained, open_store},
+    options::Common,
 };
 use crate::{
     cli::{Exit, report},
@@ -79,7 +79,7 @@ pub(super) fn revoke(arguments: &Revoke) -> Exit {
     let revoked = block_on(async {
         let client = Client::new(arguments.common.ca_file.as_deref()).map_err(|error| Failure::new(&error))?;
         let store = open_store(arguments.common.storage.clone()).await?;
-        let _lock = lock(&store).await?;
+        let _lock = lock(&store, &arguments.common).await?;
         let name = named(arguments, &store)?;
         let lineage = loaded(&store, &name)?;
         let renewal = store.renewal(&name).filter(|renewal| !renewal.server.is_empty());
@@ -109,7 +109,7 @@ pub(super) fn delete(arguments: &Delete) -> Exit {
     report::start_log(Level::Warn);
     let deleted = block_on(async {
         let store = open_store(arguments.common.storage.clone()).await?;
-        let _lock = lock(&store).await?;
+        let _lock = lock(&store, &arguments.common).await?;
         let known = store.names();
         if let Some(unknown) = arguments.names.iter().find(|name| !known.contains(name)) {
             return Err(unknown_name(unknown));
@@ -134,9 +134,9 @@ pub(in crate::cli) fn account(store: &Store, server: &str, id: Option<&str>) -> 
         .ok_or_else(|| Failure::usage(format!("there is no account for {server}"), Some("see `lockgate account show`")))
 }
 
-pub(in crate::cli) async fn lock(store: &Store) -> Result<Lock, Failure> {
+pub(in crate::cli) async fn lock(store: &Store, common: &Common) -> Result<Lock, Failure> {
     let waiting = |holder: &str| report::error(format!("waiting for {holder}"));
-    Lock::acquire(store.root(), LOCK_PATIENCE, waiting).await.map_err(|error| Failure::new(&error))
+    Lock::acquire(store.root(), common.lock_timeout.0, waiting).await.map_err(|error| Failure::new(&error))
 }
 
 fn named(arguments: &Revoke, store: &Store) -> Result<String, Failure> {

@@ -121,6 +121,7 @@ pub(super) fn build(
         domains,
         issuers,
         force: false,
+        is_rehearsal: false,
         completeness: match keys.partial {
             Some(false) => Completeness::All,
             Some(true) | None => Completeness::Some { resting: Vec::new() },

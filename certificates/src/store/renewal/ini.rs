@@ -34,6 +34,15 @@ impl Ini {
         lines.filter_map(|line| Some((key_of(line)?, values(line.split_once('=')?.1))))
     }
 
+    pub(super) fn has(&self, section: &str) -> bool {
+        self.0.iter().any(|(name, _)| name == section)
+    }
+
+    /// Removes a section.
+    pub(super) fn drop(&mut self, section: &str) {
+        self.0.retain(|(name, _)| name != section);
+    }
+
     pub(super) fn set_default(&mut self, section: &str, key: &str, value: &str) {
         if self.values(section, key).is_none() {
             self.set(section, key, value);
