@@ -2,6 +2,7 @@
 
 mod account;
 mod cert;
+mod certbot;
 mod check;
 mod migrate;
 mod plugins;
@@ -41,6 +42,12 @@ enum Command {
     /// Be tinyproxy: same options, same file, same exit codes.
     #[command(disable_help_flag = true, override_usage = "lockgate tinyproxy [-d] [-c FILE] [-h] [-v]")]
     Tinyproxy,
+    /// Be certbot, as far as certificates go: same commands, same options, same files.
+    #[command(
+        disable_help_flag = true,
+        override_usage = "lockgate certbot certonly|renew|certificates|revoke|delete [OPTIONS]"
+    )]
+    Certbot,
     /// List the plugins and authenticators that are compiled in, with their keys.
     Plugins(plugins::Arguments),
 }
@@ -60,6 +67,8 @@ pub(crate) enum Exit {
     Success = 0,
     /// It could not.
     Failure = 1,
+    /// certbot's code for bad usage.
+    Misuse = 2,
     /// It was asked wrongly: bad usage or, but for tinyproxy, a bad configuration (`EX_USAGE`).
     Usage = 64,
     /// A filter cannot be used (`EX_DATAERR`).
@@ -111,6 +120,9 @@ pub fn main(plugins: &'static [Kind]) -> ExitCode {
     if let Some(arguments) = tinyproxy::arguments(std::env::args_os()) {
         return tinyproxy::run(arguments).into();
     }
+    if let Some(arguments) = certbot::arguments(std::env::args_os()) {
+        return certbot::run(&arguments).into();
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -126,8 +138,8 @@ pub fn main(plugins: &'static [Kind]) -> ExitCode {
         Command::Cert(command) => cert::run(&command),
         Command::Account(command) => account::run(&command),
         Command::Migrate(arguments) => migrate::run(&arguments),
-        // Found by its name above; this is for the list of commands.
-        Command::Tinyproxy => Exit::Usage,
+        // Found by their names above; this is for the list of commands.
+        Command::Tinyproxy | Command::Certbot => Exit::Usage,
         Command::Plugins(arguments) => plugins::run(&arguments),
     }
     .into()

@@ -32,47 +32,47 @@ pub(super) enum Command {
 pub(super) struct Which {
     /// The certificate authority's directory URL.
     #[arg(long, value_name = "URL", default_value = LETS_ENCRYPT)]
-    server: String,
+    pub(super) server: String,
 
     /// Let's Encrypt's authority for tests.
     #[arg(long, visible_alias = "test-cert", conflicts_with = "server")]
-    staging: bool,
+    pub(super) staging: bool,
 
     /// What the account is called, where there are several.
     #[arg(long, value_name = "ID")]
-    account: Option<String>,
+    pub(super) account: Option<String>,
 
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 /// A new account.
 #[derive(Args)]
 pub(super) struct Register {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
 
     /// A mail address; may be given several times.
     #[arg(short = 'm', long, visible_alias = "contact", value_name = "MAIL")]
-    email: Vec<String>,
+    pub(super) email: Vec<String>,
 
     /// Agree to the authority's terms of service.
     #[arg(long)]
-    agree_tos: bool,
+    pub(super) agree_tos: bool,
 
     #[command(flatten)]
-    external: ExternalArguments,
+    pub(super) external: ExternalArguments,
 }
 
 /// Other contacts.
 #[derive(Args)]
 pub(super) struct Update {
     #[command(flatten)]
-    which: Which,
+    pub(super) which: Which,
 
     /// A mail address; may be given several times. Without one the authority has none.
     #[arg(short = 'm', long, visible_alias = "contact", value_name = "MAIL")]
-    email: Vec<String>,
+    pub(super) email: Vec<String>,
 }
 
 pub(super) fn run(command: &Command) -> Exit {

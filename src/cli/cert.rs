@@ -15,8 +15,14 @@ mod watch;
 use clap::Subcommand;
 
 use super::Exit;
+pub(super) use arguments::{Arguments as ObtainArguments, Authenticator, Method};
 pub(super) use attempt::{Failure, PATIENCE};
-pub(super) use options::{Common, ExternalArguments, LETS_ENCRYPT, STAGING};
+pub(super) use obtain::run as obtain;
+pub(super) use options::{
+    Common, ExternalArguments, HookArguments, KeyArguments, LETS_ENCRYPT, STAGING, TermArguments,
+};
+pub(super) use renew::{Arguments as RenewArguments, run as renew};
+pub(super) use retire::{Delete, Reason, Revoke, delete, revoke};
 
 /// The subcommands of `lockgate cert`.
 #[derive(Subcommand)]
@@ -26,9 +32,9 @@ pub(super) enum Command {
     /// Renew every certificate in the storage that is due, as it was obtained, by Lockgate or by certbot.
     Renew(Box<renew::Arguments>),
     /// Tell the authority that nobody is to trust a certificate any more.
-    Revoke(Box<retire::Revoke>),
+    Revoke(Box<Revoke>),
     /// Delete a certificate with its keys, and how it was obtained.
-    Delete(Box<retire::Delete>),
+    Delete(Box<Delete>),
     /// List certificates with what is known about them. Exits with 1 where one is missing, expired, or about to be.
     List(list::Arguments),
 }
@@ -37,8 +43,8 @@ pub(super) fn run(command: &Command) -> Exit {
     match command {
         Command::Obtain(arguments) => obtain::run(arguments),
         Command::Renew(arguments) => renew::run(arguments),
-        Command::Revoke(arguments) => retire::revoke(arguments),
-        Command::Delete(arguments) => retire::delete(arguments),
+        Command::Revoke(arguments) => revoke(arguments),
+        Command::Delete(arguments) => delete(arguments),
         Command::List(arguments) => list::run(arguments),
     }
 }

@@ -1,5 +1,6 @@
 //! Debian's certbot behind Lockgate, and on Lockgate's storage.
 
+mod instead;
 mod storage;
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};

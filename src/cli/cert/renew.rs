@@ -60,12 +60,12 @@ pub(in crate::cli) struct Arguments {
 }
 
 /// What became of a certificate.
-pub(in crate::cli) struct Outcome {
-    pub(in crate::cli) name: String,
-    pub(in crate::cli) result: Result<&'static str, String>,
+struct Outcome {
+    name: String,
+    result: Result<&'static str, String>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Exit {
+pub(in crate::cli) fn run(arguments: &Arguments) -> Exit {
     report::start_log(if arguments.common.quiet { Level::Error } else { Level::Warn });
     match renew(arguments) {
         Ok(outcomes) => {
@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 }
 
 /// Renews what is due, one after the other: what becomes of one is nothing to the others.
-pub(in crate::cli) fn renew(arguments: &Arguments) -> Result<Vec<Outcome>, Failure> {
+fn renew(arguments: &Arguments) -> Result<Vec<Outcome>, Failure> {
     block_on(async {
         let session = Session::open(&arguments.common, &arguments.hooks, arguments.dry_run).await?;
         let run = Run { arguments, session, real: Store::at(&arguments.common.storage) };

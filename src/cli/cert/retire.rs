@@ -74,7 +74,7 @@ impl From<Reason> for RevocationReason {
     }
 }
 
-pub(super) fn revoke(arguments: &Revoke) -> Exit {
+pub(in crate::cli) fn revoke(arguments: &Revoke) -> Exit {
     report::start_log(Level::Warn);
     let revoked = block_on(async {
         let client = Client::new(arguments.common.ca_file.as_deref()).map_err(|error| Failure::new(&error))?;
@@ -105,7 +105,7 @@ pub(super) fn revoke(arguments: &Revoke) -> Exit {
     }
 }
 
-pub(super) fn delete(arguments: &Delete) -> Exit {
+pub(in crate::cli) fn delete(arguments: &Delete) -> Exit {
     report::start_log(Level::Warn);
     let deleted = block_on(async {
         let store = open_store(arguments.common.storage.clone()).await?;
