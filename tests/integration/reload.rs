@@ -165,7 +165,8 @@ fn a_thousand_reloads_under_load_lose_nothing_and_keep_nothing() {
     assert!(grown < RESIDENT_MARGIN, "{} KiB more are resident", grown / 1024);
     let more = afterwards.descriptors.saturating_sub(baseline.descriptors);
     assert!(more <= DESCRIPTOR_MARGIN, "{more} more descriptors are open");
-    assert!(afterwards.threads <= baseline.threads, "{} threads became {}", baseline.threads, afterwards.threads);
+    let more = afterwards.threads.saturating_sub(baseline.threads);
+    assert!(more <= THREAD_MARGIN, "{} threads became {}", baseline.threads, afterwards.threads);
 
     // Without visitors nothing of them is left but connections to origins that are kept for the next ones.
     drop(client);
@@ -176,6 +177,9 @@ fn a_thousand_reloads_under_load_lose_nothing_and_keep_nothing() {
 
 /// What an allocator under load keeps a little longer. A generation takes more than the thousandth part of it.
 const RESIDENT_MARGIN: u64 = 10 << 20;
+
+/// Threads that do work on files for a while.
+const THREAD_MARGIN: u64 = 8;
 
 /// Connections that are being opened or closed at a moment: the visitors', and those to origins.
 const DESCRIPTOR_MARGIN: usize = 16;

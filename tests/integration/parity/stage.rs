@@ -26,7 +26,7 @@ use crate::support::LOCKGATE;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long a program that should say nothing more is listened to.
-const SILENCE: Duration = Duration::from_secs(3);
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a program may take to end.
 const ENDING: Duration = Duration::from_secs(3);
