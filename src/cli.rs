@@ -5,6 +5,7 @@ mod cert;
 mod certbot;
 mod check;
 mod migrate;
+mod paper;
 mod plugins;
 pub(crate) mod report;
 mod run;
@@ -48,6 +49,10 @@ enum Command {
         override_usage = "lockgate certbot certonly|renew|certificates|revoke|delete [OPTIONS]"
     )]
     Certbot,
+    /// Print what a shell needs to complete our commands.
+    Completion(paper::Completion),
+    /// Write manual pages.
+    Man(paper::Pages),
     /// List the plugins and authenticators that are compiled in, with their keys.
     Plugins(plugins::Arguments),
 }
@@ -140,6 +145,8 @@ pub fn main(plugins: &'static [Kind]) -> ExitCode {
         Command::Migrate(arguments) => migrate::run(&arguments),
         // Found by their names above; this is for the list of commands.
         Command::Tinyproxy | Command::Certbot => Exit::Usage,
+        Command::Completion(arguments) => paper::completion(&arguments),
+        Command::Man(arguments) => paper::pages(&arguments),
         Command::Plugins(arguments) => plugins::run(&arguments),
     }
     .into()

@@ -306,7 +306,12 @@ impl Store {
         self.root.join("renewal").join(format!("{name}.conf"))
     }
 
-    fn configure(&self, name: &str, renewal: &Renewal) -> Result<(), StoreError> {
+    /// Writes how a lineage was obtained. What is not said stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn configure(&self, name: &str, renewal: &Renewal) -> Result<(), StoreError> {
         let conf = self.conf(name);
         let old = match fs::read_to_string(&conf) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -323,6 +328,10 @@ impl Store {
         for kind in KINDS {
             let target = PathBuf::from(format!("../../archive/{name}/{kind}{version}.pem"));
             durable::link(&live.join(format!("{kind}.pem")), &target)?;
+        }
+        // By these a certbot that was killed finds back to the version before it: from here on to one that is past.
+        for kind in KINDS {
+            let _ = fs::remove_file(live.join(format!("previous_{kind}.pem")));
         }
         // While they disagree, the newest version that is complete is the one: this one.
         durable::sync_names(&live)

@@ -6,9 +6,11 @@ mod hooks;
 mod list;
 mod obtain;
 mod options;
+mod reconfigure;
 mod renew;
 pub(super) mod retire;
 mod session;
+mod show;
 mod visitors;
 mod watch;
 
@@ -31,6 +33,10 @@ pub(super) enum Command {
     Obtain(Box<arguments::Arguments>),
     /// Renew every certificate in the storage that is due, as it was obtained, by Lockgate or by certbot.
     Renew(Box<renew::Arguments>),
+    /// Show one certificate, and how it is renewed.
+    Show(Box<show::Arguments>),
+    /// Change how a certificate is renewed, after that was tried out.
+    Reconfigure(Box<reconfigure::Arguments>),
     /// Tell the authority that nobody is to trust a certificate any more.
     Revoke(Box<Revoke>),
     /// Delete a certificate with its keys, and how it was obtained.
@@ -45,6 +51,8 @@ pub(super) fn run(command: &Command) -> Exit {
         Command::Renew(arguments) => renew::run(arguments),
         Command::Revoke(arguments) => revoke(arguments),
         Command::Delete(arguments) => delete(arguments),
+        Command::Show(arguments) => show::run(arguments),
+        Command::Reconfigure(arguments) => reconfigure::run(arguments),
         Command::List(arguments) => list::run(arguments),
     }
 }

@@ -1,5 +1,7 @@
 //! Debian's certbot behind Lockgate, and on Lockgate's storage.
 
+mod damage;
+mod hooks;
 mod instead;
 mod storage;
 

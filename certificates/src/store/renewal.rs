@@ -9,7 +9,8 @@ use authenticator_api::DomainName;
 use crate::{Internal, KeyChoice, KeyKind, Profile};
 use ini::Ini;
 
-/// How a certificate was obtained, so that it can be renewed. What is `None` or empty is not said: where it is written, it stays.
+/// How a certificate was obtained, so that it can be renewed. What is `None` is not said: where it is written, it stays; an empty text
+/// removes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
     /// The authority's directory URL, or [`Internal::SERVER`].
@@ -135,8 +136,10 @@ impl Renewal {
             ("renew_hook", self.hooks.deploy.clone()),
         ];
         for (key, value) in said {
-            if let Some(value) = value {
-                file.set(PARAMETERS, key, &value);
+            match value.as_deref() {
+                Some("") => file.remove(PARAMETERS, key),
+                Some(value) => file.set(PARAMETERS, key, value),
+                None => {}
             }
         }
         if let Some(own) = &self.own {

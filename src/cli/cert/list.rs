@@ -181,7 +181,7 @@ impl State {
 }
 
 /// How long it is still valid, in the largest unit that says something.
-fn left(not_after: SystemTime, now: SystemTime) -> String {
+pub(super) fn left(not_after: SystemTime, now: SystemTime) -> String {
     let Ok(left) = not_after.duration_since(now) else { return "-".to_owned() };
     match left.as_secs() {
         seconds if seconds >= 2 * 86_400 => format!("{} days", seconds / 86_400),

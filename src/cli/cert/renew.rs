@@ -109,6 +109,15 @@ fn renew(arguments: &Arguments) -> Result<Vec<Outcome>, Failure> {
     })
 }
 
+/// Proves the names of a certificate as this configuration of its would, and saves nothing.
+pub(super) async fn rehearse(arguments: &Arguments, lineage: Lineage, renewal: Renewal) -> Result<(), Failure> {
+    let session = Session::open(&arguments.common, &arguments.hooks, true).await?;
+    let run = Run { arguments, session, real: Store::at(&arguments.common.storage) };
+    run.attempt(lineage, renewal, None, &mut Stopped::listen()?).await?;
+    run.session.hooks.lock().await.end(&[], &[]).await;
+    Ok(())
+}
+
 /// One run of the command.
 struct Run<'a> {
     arguments: &'a Arguments,
@@ -155,7 +164,17 @@ impl Run<'_> {
             let others = lineage.others.join(", ");
             return Err(Failure::of(format!("it is for {others}, which HTTP-01 and TLS-ALPN-01 cannot prove")));
         }
-        let usual_webroot = Renewal::usual_webroot(&conf);
+        self.attempt(lineage, renewal, Renewal::usual_webroot(&conf), stopped).await
+    }
+
+    /// Renews a certificate, or rehearses that, in the way that its configuration says.
+    async fn attempt(
+        &self,
+        lineage: Lineage,
+        renewal: Renewal,
+        usual_webroot: Option<String>,
+        stopped: &mut Stopped,
+    ) -> Result<Done, Failure> {
         let authenticator = authenticator(&renewal, usual_webroot, &lineage, self.session.store.root())?;
         let visitors = renewal.own.as_ref().and_then(Visitors::read);
         let watch = Watch::new(self.arguments.common.quiet, visitors.map(|visitors| visitors.led_to(&authenticator)));
@@ -173,7 +192,7 @@ impl Run<'_> {
             fetcher: None,
             clock: &SystemTime::now,
         };
-        let request = self.request(name, &lineage, renewal);
+        let request = self.request(&lineage, renewal);
         let visit = stopped.unless(upkeep.look_after(&request), &watch).await;
         presented.cleanup().await;
         let closed = watch.close().await;
@@ -196,12 +215,12 @@ impl Run<'_> {
         }
     }
 
-    fn request(&self, name: &str, lineage: &Lineage, renewal: Renewal) -> Request {
+    fn request(&self, lineage: &Lineage, renewal: Renewal) -> Request {
         let is_rehearsal = self.arguments.dry_run;
         let own = if is_rehearsal && renewal.server == LETS_ENCRYPT { STAGING } else { &renewal.server };
         let server = self.arguments.server.as_deref().unwrap_or(own).to_owned();
         Request {
-            name: Some(name.to_owned()),
+            name: Some(lineage.name.clone()),
             domains: lineage.names.iter().cloned().collect(),
             issuers: vec![Issuer::Acme(Authority {
                 account: renewal.account.clone().filter(|_| server == renewal.server),

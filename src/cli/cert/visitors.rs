@@ -13,12 +13,12 @@ use crate::intercept::{Front, Intercept};
 /// How visitors are led to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Visitors {
-    port: u16,
-    method: Method,
+    pub(super) port: u16,
+    pub(super) method: Method,
     /// The application, when it is not where visitors connect to.
-    upstream: Option<String>,
+    pub(super) upstream: Option<String>,
     /// How long their requests may take to finish.
-    drain: Duration,
+    pub(super) drain: Duration,
 }
 
 impl Visitors {
@@ -66,7 +66,7 @@ impl Visitors {
 }
 
 /// Where nothing else is said.
-const DRAIN: Duration = Duration(std::time::Duration::from_secs(60));
+pub(super) const DRAIN: Duration = Duration(std::time::Duration::from_secs(60));
 
 #[cfg(test)]
 mod tests {

@@ -9,22 +9,30 @@ use super::certbot;
 use crate::support::{LOCKGATE, obtain};
 
 /// A machine with a storage, and an authority that comes to its port 80.
-struct Stage {
+pub(super) struct Stage {
     network: Network<2>,
-    pebble: Pebble,
+    pub(super) pebble: Pebble,
     directory: TempDir,
 }
 
 /// What a program said that did what it was asked.
-fn said(command: &Command) -> String {
+pub(super) fn said(command: &Command) -> String {
     let mut process = Process::spawn(command).unwrap();
     let status = process.wait(Duration::from_secs(90)).unwrap();
     assert!(status.success(), "{command:?}: {status}\n{}", process.output());
     process.output()
 }
 
+/// What a program said that ended with this number.
+pub(super) fn fails(command: &Command, code: i32) -> String {
+    let mut process = Process::spawn(command).unwrap();
+    let status = process.wait(Duration::from_secs(90)).unwrap();
+    assert_eq!(status.code(), Some(code), "{command:?}: {}", process.output());
+    process.output()
+}
+
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let network = Network::new(["site", "authority"]).unwrap();
         let [site, authority] = network.hosts();
         // certbot asks for another nonce once, and then gives up.
@@ -42,18 +50,18 @@ impl Stage {
         self.site().into()
     }
 
-    fn storage(&self) -> PathBuf {
+    pub(super) fn storage(&self) -> PathBuf {
         self.directory.path().join("config")
     }
 
-    fn certbot(&self, subcommand: &str, arguments: &[&str]) -> Command {
+    pub(super) fn certbot(&self, subcommand: &str, arguments: &[&str]) -> Command {
         let mut command = certbot(&self.place(), self.directory.path(), subcommand);
         command.args(arguments).env("REQUESTS_CA_BUNDLE", self.pebble.ca_file());
         command
     }
 
     /// A certificate of certbot's.
-    fn made_by_certbot(&self, arguments: &[&str]) {
+    pub(super) fn made_by_certbot(&self, arguments: &[&str]) {
         let mut command = self.certbot("certonly", arguments);
         command.args(["--standalone", "--agree-tos", "--register-unsafely-without-email"]);
         command.args(["--server", &self.pebble.directory_url(), "-d", "site.example", "-d", "www.site.example"]);
@@ -61,24 +69,24 @@ impl Stage {
     }
 
     /// A certificate of ours.
-    fn made_by_us(&self) {
+    pub(super) fn made_by_us(&self) {
         said(&obtain(&self.place(), &self.pebble, &self.storage(), &["site.example", "www.site.example"]));
     }
 
-    fn lockgate(&self, arguments: &[&str]) -> Command {
+    pub(super) fn lockgate(&self, arguments: &[&str]) -> Command {
         let mut command = self.place().command(LOCKGATE);
         command.args(arguments).arg("--storage").arg(self.storage());
         command
     }
 
     /// The same for what talks to the authority.
-    fn lockgate_asking(&self, arguments: &[&str]) -> Command {
+    pub(super) fn lockgate_asking(&self, arguments: &[&str]) -> Command {
         let mut command = self.lockgate(arguments);
         command.arg("--ca-file").arg(self.pebble.ca_file());
         command
     }
 
-    fn conf(&self) -> String {
+    pub(super) fn conf(&self) -> String {
         fs::read_to_string(self.storage().join("renewal/site.example.conf")).unwrap()
     }
 
@@ -91,13 +99,13 @@ impl Stage {
     }
 
     /// The version in use.
-    fn version(&self) -> String {
+    pub(super) fn version(&self) -> String {
         let target = fs::read_link(self.storage().join("live/site.example/fullchain.pem")).unwrap();
         target.file_stem().unwrap().to_str().unwrap().trim_start_matches("fullchain").to_owned()
     }
 
     /// Both find this version to be good.
-    fn is_good_for_both(&self, version: &str) {
+    pub(super) fn is_good_for_both(&self, version: &str) {
         assert_eq!(self.version(), version);
         let listed = said(&self.certbot("certificates", &[]));
         assert!(listed.contains("(VALID: ") && listed.contains("Domains: site.example www.site.example"), "{listed}");

@@ -1,0 +1,93 @@
+//! The operator's commands, when they fail or hang; and what is remembered of a certificate for its renewals.
+
+use std::fs;
+
+use super::storage::{Stage, fails, said};
+
+#[test]
+fn a_deploy_hook_that_failed_is_run_again_and_loses_nothing() {
+    let stage = Stage::new();
+    stage.made_by_us();
+    let flag = stage.storage().join("ready");
+    let hook = format!(
+        "test -e {} && echo \"$RENEWED_DOMAINS\" >> {}",
+        flag.display(),
+        stage.storage().join("told").display()
+    );
+    let renew = ["cert", "renew", "--deploy-hook", &hook];
+    let failing = [&renew[..], &["--force-renewal"]].concat();
+    let output = fails(&stage.lockgate_asking(&failing), 1);
+    assert!(output.contains("a deploy hook failed") && output.contains("deploy hook `test -e"), "{output}");
+    stage.is_good_for_both("2");
+    // It is not renewed again for that.
+    fails(&stage.lockgate_asking(&renew), 1);
+    let shown = said(&stage.lockgate(&["cert", "show", "--cert-name", "site.example"]));
+    assert!(shown.contains("to be run again"), "{shown}");
+    fs::write(&flag, "").unwrap();
+    let output = said(&stage.lockgate_asking(&renew));
+    assert!(output.contains("site.example: renewed"), "{output}");
+    said(&stage.lockgate_asking(&renew));
+    assert_eq!(fs::read_to_string(stage.storage().join("told")).unwrap(), "site.example www.site.example\n");
+    stage.is_good_for_both("2");
+}
+
+#[test]
+fn a_hook_that_hangs_is_killed_with_what_it_started() {
+    let stage = Stage::new();
+    stage.made_by_us();
+    let started = stage.storage().join("started");
+    let hook = format!("sleep 1000 & echo $! > {}; wait", started.display());
+    let arguments = ["cert", "renew", "--force-renewal", "--pre-hook", &hook, "--hook-timeout", "1s"];
+    let output = said(&stage.lockgate_asking(&arguments));
+    assert!(output.contains("the pre hook") && output.contains("was killed"), "{output}");
+    let child = fs::read_to_string(started).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    stage.is_good_for_both("2");
+}
+
+#[test]
+fn a_certificate_is_renewed_in_the_way_that_was_tried_out() {
+    let stage = Stage::new();
+    stage.made_by_us();
+    let before = stage.conf();
+    // Nobody serves this directory, so nothing changes.
+    let webroot = stage.storage().join("www");
+    fs::create_dir(&webroot).unwrap();
+    let server = stage.pebble.directory_url();
+    let path = webroot.display().to_string();
+    let reconfigure = ["cert", "reconfigure", "--cert-name", "site.example", "--server", &server];
+    fails(&stage.lockgate_asking(&[&reconfigure[..], &["-w", &path]].concat()), 1);
+    assert_eq!(stage.conf(), before);
+    let changes = ["--deploy-hook", "true", "--elliptic-curve", "secp384r1"];
+    said(&stage.lockgate_asking(&[&reconfigure[..], &changes].concat()));
+    assert_eq!(stage.version(), "1", "nothing but the configuration changes");
+    let shown = said(&stage.lockgate(&["cert", "show", "--cert-name", "site.example", "--json"]));
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["deploy_hook"], &shown["key"]), (&"true".into(), &"ECDSA P-384".into()));
+    said(&stage.lockgate_asking(&["cert", "renew", "--force-renewal"]));
+    stage.is_good_for_both("2");
+    said(&stage.lockgate_asking(&[&reconfigure[..], &["--deploy-hook", ""]].concat()));
+    assert!(!stage.conf().contains("renew_hook"), "{}", stage.conf());
+}
+
+#[test]
+fn a_rehearsal_proves_every_name_and_saves_nothing() {
+    let stage = Stage::new();
+    stage.made_by_us();
+    let before = stage.conf();
+    let validations =
+        || stage.pebble.output().matches("authz status").count() + stage.pebble.output().matches("set VALID").count();
+    for _ in 0..2 {
+        let proven = validations();
+        let output = said(&stage.lockgate_asking(&["cert", "renew", "--dry-run"]));
+        assert!(output.contains("its names are proven, nothing is saved"), "{output}");
+        assert!(output.contains("order placed, 2 name(s) to prove"), "{output}");
+        assert!(validations() > proven, "the authority came");
+    }
+    assert_eq!((stage.version().as_str(), stage.conf()), ("1", before));
+    let left = fs::read_dir(std::env::temp_dir()).unwrap().flatten();
+    let left: Vec<_> =
+        left.filter(|entry| entry.file_name().to_string_lossy().starts_with("lockgate-rehearsal")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
