@@ -654,7 +654,7 @@ fn the_units_are_what_systemd_understands() {
     require("systemd-analyze").unwrap();
     let stage = Stage::new();
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd");
-    for unit in ["lockgate.service", "tinyproxy.service"] {
+    for unit in ["lockgate.service", "tinyproxy.service", "lockgate-renew.service", "lockgate-renew.timer"] {
         let text = fs::read_to_string(units.join(unit)).unwrap();
         // Programs that are not installed are errors, too.
         let text = text.replace("/usr/bin/lockgate", LOCKGATE);

@@ -35,6 +35,7 @@ pub const TEST: &[Need] = &[
     ("curl", "curl"),
     ("faketime", "faketime"),
     ("git", "git"),
+    ("groff", "groff-base"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("microsocks", "microsocks"),

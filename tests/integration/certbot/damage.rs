@@ -19,9 +19,12 @@ fn keep(live: &Path, kind: &str, version: u32) {
         .unwrap();
 }
 
+/// What happens to `live` and to `archive`.
+type Damage = fn(&Path, &Path);
+
 #[test]
 fn what_a_power_failure_left_of_certbots_tree_loads_and_is_renewed() {
-    let damages: [(&str, fn(&Path, &Path)); 6] = [
+    let damages: [(&str, Damage); 6] = [
         ("a link is gone, with all that certbot keeps", |live, _| {
             KINDS.iter().for_each(|kind| keep(live, kind, 2));
             fs::remove_file(live.join("privkey.pem")).unwrap();

@@ -91,3 +91,57 @@ fn a_rehearsal_proves_every_name_and_saves_nothing() {
         left.filter(|entry| entry.file_name().to_string_lossy().starts_with("lockgate-rehearsal")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// Everything below a directory that is no directory itself.
+fn files(directory: &std::path::Path) -> Vec<String> {
+    let mut find = std::process::Command::new("find");
+    find.current_dir(directory).args([".", "-not", "-type", "d"]);
+    let mut all: Vec<_> = said(&find).lines().map(str::to_owned).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn nothing_is_left_of_what_is_deleted() {
+    let stage = Stage::new();
+    stage.made_by_us();
+    said(&stage.lockgate_asking(&["cert", "renew", "--force-renewal", "--deploy-hook", "true"]));
+    let all = files(&stage.storage());
+    assert!(
+        all.iter().any(|file| file.contains("site.example"))
+            && all.iter().any(|file| file.contains("private_key.json"))
+    );
+    said(&stage.lockgate(&["cert", "delete", "--cert-name", "site.example"]));
+    let server = stage.pebble.directory_url();
+    said(&stage.lockgate_asking(&["account", "deactivate", "--server", &server]));
+    // What says how to use the tree, and what it is locked by.
+    assert_eq!(files(&stage.storage()), ["./.certbot.lock", "./live/README"]);
+}
+
+#[test]
+fn shells_and_manuals_know_the_commands() {
+    let directory = test_support::scratch_dir().unwrap();
+    let lockgate = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::LOCKGATE);
+        command.args(arguments);
+        said(&command)
+    };
+    lockgate(&["man", directory.path().to_str().unwrap()]);
+    let pages: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|page| page.unwrap().path()).collect();
+    assert!(pages.iter().any(|page| page.ends_with("lockgate-cert-renew.1")), "{pages:?}");
+    for page in &pages {
+        let mut groff = std::process::Command::new("groff");
+        let text = said(groff.args(["-man", "-ww", "-Tutf8"]).arg(page));
+        assert!(text.contains("General Commands Manual") && !text.contains("warning"), "{}: {text}", page.display());
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(lockgate(&["completion", shell]).contains("reconfigure"), "{shell}");
+    }
+    let script = directory.path().join("completion");
+    fs::write(&script, lockgate(&["completion", "bash"])).unwrap();
+    let mut bash = std::process::Command::new("bash");
+    let ask = "source $0; COMP_WORDS=(lockgate cert re); COMP_CWORD=2; COMP_LINE='lockgate cert re'; \
+               _lockgate lockgate re cert; echo \"${COMPREPLY[@]}\"";
+    let offered = said(bash.args(["-euc", ask]).arg(&script));
+    assert!(["renew", "reconfigure", "revoke"].iter().all(|name| offered.contains(name)), "{offered}");
+}

@@ -1,3 +1,5 @@
+//! Keys as certbot has them.
+
 use super::*;
 
 // Made by josepy, which is certbot's; so are the names and thumbprints. They are the keys of nothing.
