@@ -349,7 +349,9 @@ fn a_mixed_load_is_served_without_a_fault() {
     let visitors = Visitors::start(&Place::Loopback, &origin.site().behind(lockgate.addresses().to_vec()), 16);
     visitors.wait_for(2000, Duration::from_secs(60));
     let report = visitors.stop();
-    assert_eq!(report.failed, 0, "{:#?}", report.reasons);
+    let log = std::fs::read_to_string(lockgate.file("access.log")).unwrap();
+    let incomplete: Vec<_> = log.lines().filter(|line| !line.contains("\"ending\":\"complete\"")).collect();
+    assert_eq!(report.failed, 0, "{:#?}\n{incomplete:#?}\n{}", report.reasons, lockgate.output());
     assert!(report.requests >= 2000);
 }
 
