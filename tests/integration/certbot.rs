@@ -3,6 +3,7 @@
 mod damage;
 mod hooks;
 mod instead;
+mod kill;
 mod storage;
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};

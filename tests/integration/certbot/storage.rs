@@ -46,7 +46,7 @@ impl Stage {
         &self.network.hosts()[0]
     }
 
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         self.site().into()
     }
 
@@ -91,7 +91,7 @@ impl Stage {
     }
 
     /// What the accounts are called.
-    fn accounts(&self) -> Vec<String> {
+    pub(super) fn accounts(&self) -> Vec<String> {
         let directory = self.pebble.directory_url();
         let server = directory.trim_start_matches("https://");
         let entries = fs::read_dir(self.storage().join("accounts").join(server)).unwrap();
