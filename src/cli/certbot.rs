@@ -72,7 +72,7 @@ pub(super) fn run(given: &[OsString]) -> Exit {
         Ok(_) => Exit::Failure,
         Err(message) => {
             report::error(message);
-            Exit::Misuse
+            Exit::Failure
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `lockgate cert obtain`.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::SystemTime};
 
 use authenticator_api::{Authenticator, DomainName};
 use authenticator_standalone::Standalone;
@@ -48,8 +48,10 @@ fn means(arguments: &Arguments) -> Result<Means<'_>, Failure> {
 }
 
 fn authenticator(arguments: &Arguments) -> Result<Arc<dyn Authenticator>, Failure> {
-    Ok(match (arguments.authenticator, &arguments.webroot) {
-        (arguments::Authenticator::Webroot, Some(path)) if !path.is_dir() => {
+    let every = arguments.webroot.iter().chain(arguments.webroots.iter().map(|(_, path)| path));
+    let missing = every.into_iter().find(|path| !path.is_dir());
+    Ok(match (arguments.authenticator, missing.or(arguments.webroot.as_ref())) {
+        (arguments::Authenticator::Webroot, Some(path)) if missing.is_some() => {
             // Before the authority is asked for anything.
             let message = format!("the webroot {} is not a directory", path.display());
             return Err(Failure::usage(message, Some("name the directory that the web server serves as /")));
@@ -92,11 +94,13 @@ fn request(arguments: &Arguments) -> Result<Request, Failure> {
         }
     });
     let webroots = match (&arguments.webroot, arguments.webroots.is_empty()) {
-        (Some(path), true) => domains.iter().map(|name| (name.clone(), path.display().to_string())).collect(),
-        _ => arguments.webroots.iter().map(|(name, path)| (name.clone(), path.display().to_string())).collect(),
+        (Some(path), true) => domains.iter().map(|name| (name.clone(), absolute(path))).collect(),
+        _ => arguments.webroots.iter().map(|(name, path)| (name.clone(), absolute(path))).collect(),
     };
     let listen = match arguments.listen.as_slice() {
         [one] => (Some(one.ip()), Some(one.port())),
+        // certbot has words for one address, or for all with the same port.
+        [first, rest @ ..] if rest.iter().all(|other| other.port() == first.port()) => (None, Some(first.port())),
         _ => (None, None),
     };
     let authority = Authority {
@@ -132,6 +136,11 @@ fn request(arguments: &Arguments) -> Result<Request, Failure> {
         is_rehearsal: arguments.dry_run,
         patience: PATIENCE,
     })
+}
+
+/// A path as it is for whoever renews the certificate, wherever that is started.
+pub(super) fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// Who is asked: for a rehearsal not the one whose certificates count.

@@ -8,6 +8,7 @@ use clap::Args;
 use super::{
     arguments::{Authenticator, Method},
     attempt::{Failure, block_on, open_store},
+    obtain::absolute,
     options::{Common, HookArguments, KeyArguments, TermArguments},
     renew,
     retire::lock,
@@ -109,7 +110,7 @@ fn changed(arguments: &Arguments, old: Renewal, names: &[authenticator_api::Doma
         if !webroot.is_dir() {
             return Err(Failure::usage(format!("the webroot {} is not a directory", webroot.display()), None));
         }
-        new.webroots = names.iter().map(|name| (name.clone(), webroot.display().to_string())).collect();
+        new.webroots = names.iter().map(|name| (name.clone(), absolute(webroot))).collect();
     }
     if let Some(listen) = arguments.listen {
         new.listen = (Some(listen.ip()), Some(listen.port()));

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, env, net::SocketAddr, path::PathBuf};
 
 use authenticator_api::DomainName;
+use certificates::Store;
 use clap::ArgMatches;
 use plugin_api::config::Duration;
 
@@ -32,6 +33,7 @@ pub(super) fn certonly(arguments: &Arguments, matches: &ArgMatches) -> Result<Ob
         return Err("name the certificate's domains with -d".into());
     }
     webroots.retain(|name, _| domains.contains(name));
+    is_a_new_one(arguments, &domains)?;
     if let Some(missing) = domains.iter().find(|name| is_webroot && !webroots.contains_key(*name)) {
         return Err(format!("--webroot-path is missing before -d {missing}"));
     }
@@ -59,7 +61,8 @@ pub(super) fn certonly(arguments: &Arguments, matches: &ArgMatches) -> Result<Ob
         cert_name: arguments.cert_name.first().cloned(),
         force: arguments.force_renewal,
         keep_until_expiring: arguments.keep_until_expiring,
-        expand: arguments.expand,
+        // Whoever wants it by force wants it in that place, too.
+        expand: arguments.expand || arguments.force_renewal,
         allow_subset_of_names: arguments.allow_subset_of_names,
         dry_run: arguments.dry_run,
         staging: arguments.staging,
@@ -169,6 +172,25 @@ fn webroots(arguments: &Arguments, matches: &ArgMatches) -> Result<BTreeMap<Doma
         }
     }
     Ok(all)
+}
+
+/// Where a certificate for some of the names exists, somebody has to say which is meant.
+fn is_a_new_one(arguments: &Arguments, domains: &[DomainName]) -> Result<(), String> {
+    if !arguments.cert_name.is_empty() || arguments.expand || arguments.force_renewal || arguments.dry_run {
+        return Ok(());
+    }
+    let (store, wanted) = (Store::at(&arguments.config_dir), domains.iter().cloned().collect());
+    let loaded = || store.names().into_iter().filter_map(|name| store.load(&name));
+    if loaded().any(|lineage| lineage.is_for(&wanted)) {
+        return Ok(());
+    }
+    match loaded().find(|lineage| lineage.is_part_of(&wanted)) {
+        None => Ok(()),
+        Some(smaller) => Err(format!(
+            "the certificate {} is for some of these names: say --expand for one in its place, or --cert-name for another",
+            smaller.name
+        )),
+    }
 }
 
 fn domain(text: &str) -> Result<DomainName, String> {

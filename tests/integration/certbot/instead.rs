@@ -120,7 +120,10 @@ fn what_certbots_options_say_is_done() {
     // The same again keeps it, more names take its place, and both of them find it.
     stage.ends(true, &webroot, 0);
     assert_eq!(stage.version(), "1");
-    stage.ends(true, &format!("{webroot} -d www.site.example"), 0);
+    let unnamed = webroot.replace("--cert-name site.example", "-d www.site.example");
+    let output = stage.ends(true, &unnamed, 1);
+    assert!(output.contains("--expand"), "{output}");
+    stage.ends(true, &format!("{unnamed} --expand"), 0);
     assert_eq!(stage.version(), "2");
     for is_ours in [true, false] {
         let listed = stage.ends(is_ours, "certbot certificates $DIRS", 0);
