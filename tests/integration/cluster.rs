@@ -1,0 +1,3 @@
+//! Several balancers and a master that certificates come from.
+
+mod masters;

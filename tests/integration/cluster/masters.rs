@@ -1,0 +1,110 @@
+//! Whom a balancer asks for a challenge, one after the other, and for how long.
+
+use std::{
+    io::Read as _,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+
+use test_support::{Connection, Lockgate, Origin, Place, Response};
+
+use crate::support::LOCKGATE;
+
+/// A master that takes connections and says nothing.
+struct Silent(TcpListener);
+
+impl Silent {
+    fn start() -> Self {
+        Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    /// What it was asked, by the next connection that waits.
+    fn heard(&self) -> String {
+        let (mut stream, _) = self.0.accept().unwrap();
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).unwrap();
+        heard
+    }
+}
+
+/// Lockgate that answers every challenge for the host of [`ask`].
+fn master() -> Lockgate {
+    let link = format!("thumbprint = \"{THUMBPRINT}\", hosts = [\"site.example\"]");
+    Lockgate::run(LOCKGATE, &config("127.0.0.1:0", &link, ([127, 0, 0, 1], 1).into())).unwrap()
+}
+
+/// Lockgate that asks these.
+fn balancer(masters: &[SocketAddr], application: &Origin) -> Lockgate {
+    Lockgate::run(LOCKGATE, &config("127.0.0.1:0", &forward(masters), application.address())).unwrap()
+}
+
+fn forward(masters: &[SocketAddr]) -> String {
+    let urls: Vec<_> = masters.iter().map(|master| format!("\"http://{master}\"")).collect();
+    format!("forward = [{}]", urls.join(", "))
+}
+
+fn config(listen: &str, link: &str, application: SocketAddr) -> String {
+    format!(
+        "[[listener]]\nname = \"http\"\naddress = [\"{listen}\"]\n[[route]]\nchain = [\n\
+         {{ use = \"acme-challenge\", {link} }},\n{{ use = \"upstream\", servers = [\"{application}\"] }},\n]\n"
+    )
+}
+
+/// A visit of an authority, and how long it took.
+fn ask(balancer: SocketAddr) -> (Response, Duration) {
+    let begun = Instant::now();
+    let request = "GET /.well-known/acme-challenge/token HTTP/1.1\r\nHost: site.example\r\n\r\n";
+    let answer = Connection::open(balancer).unwrap().exchange(request).unwrap();
+    (answer, begun.elapsed())
+}
+
+#[test]
+fn the_next_master_is_asked_when_one_is_down_silent_or_does_not_know() {
+    let closed = Place::Loopback.reserve(Ipv4Addr::LOCALHOST, 0).unwrap();
+    let (silent, ignorant, knows, application) =
+        (Silent::start(), Origin::start().unwrap(), master(), Origin::start().unwrap());
+    let masters = [closed.address(), silent.address(), ignorant.address(), knows.address()];
+    let balancer = balancer(&masters, &application);
+    let (answer, took) = ask(balancer.address());
+    assert_eq!((answer.status, answer.text()), (200, format!("token.{THUMBPRINT}")), "{}", balancer.output());
+    // Half of what all of them have together is for waiting for the silent one.
+    assert!(took < PATIENCE, "{took:?}");
+    assert!(silent.heard().to_ascii_lowercase().contains("lockgate-acme-hop: 1"), "the silent one was not asked");
+    assert_eq!((ignorant.requests(), application.requests()), (1, 0));
+}
+
+#[test]
+fn nobody_waits_for_masters_longer_than_an_authority_would() {
+    let silent: Vec<_> = (0..6).map(|_| Silent::start()).collect();
+    let masters: Vec<_> = silent.iter().map(Silent::address).collect();
+    let application = Origin::start().unwrap();
+    let balancer = balancer(&masters, &application);
+    let (answer, took) = ask(balancer.address());
+    // Silence of all masters is no answer, and the application has one of its own.
+    assert_eq!((answer.status, application.requests()), (404, 1), "{}", balancer.output());
+    // A second for a machine that is busy.
+    assert!(took > PATIENCE / 2 && took < PATIENCE + Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn a_master_that_is_this_balancer_is_passed_over() {
+    let application = Origin::start().unwrap();
+    let own = Place::Loopback.reserve(Ipv4Addr::LOCALHOST, 0).unwrap();
+    let (knows, ignorant) = (master(), Origin::start().unwrap());
+    for (others, expected) in [(knows.address(), 200), (ignorant.address(), 404)] {
+        for masters in [[own.address(), others], [others, own.address()]] {
+            let config = config(&own.address().to_string(), &forward(&masters), application.address());
+            let balancer = Lockgate::run(LOCKGATE, &config).unwrap();
+            assert_eq!(ask(own.address()).0.status, expected, "{masters:?}\n{}", balancer.output());
+        }
+    }
+    assert_eq!(application.requests(), 2, "the application is asked for what no master knows");
+}
+
+const THUMBPRINT: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+/// What all masters have together.
+const PATIENCE: Duration = Duration::from_secs(5);
