@@ -3,6 +3,7 @@
 mod account;
 mod durable;
 mod lineage;
+mod links;
 mod order;
 mod renewal;
 mod unsaved;
