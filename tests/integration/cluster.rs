@@ -1,3 +1,7 @@
 //! Several balancers and a master that certificates come from.
 
+mod balancer;
 mod masters;
+mod renewals;
+mod scene;
+mod watch;
