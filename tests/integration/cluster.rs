@@ -4,4 +4,5 @@ mod balancer;
 mod masters;
 mod renewals;
 mod scene;
+mod shared;
 mod watch;

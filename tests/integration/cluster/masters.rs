@@ -2,11 +2,11 @@
 
 use std::{
     io::Read as _,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     time::{Duration, Instant},
 };
 
-use test_support::{Connection, Lockgate, Origin, Place, Response};
+use test_support::{Connection, Lockgate, Network, Origin, Place, Response};
 
 use crate::support::LOCKGATE;
 
@@ -33,8 +33,11 @@ impl Silent {
 
 /// Lockgate that answers every challenge for the host of [`ask`].
 fn master() -> Lockgate {
-    let link = format!("thumbprint = \"{THUMBPRINT}\", hosts = [\"site.example\"]");
-    Lockgate::run(LOCKGATE, &config("127.0.0.1:0", &link, ([127, 0, 0, 1], 1).into())).unwrap()
+    Lockgate::run(LOCKGATE, &config("127.0.0.1:0", &stateless(), NOBODY)).unwrap()
+}
+
+fn stateless() -> String {
+    format!("thumbprint = \"{THUMBPRINT}\", hosts = [\"site.example\"]")
 }
 
 /// Lockgate that asks these.
@@ -56,9 +59,14 @@ fn config(listen: &str, link: &str, application: SocketAddr) -> String {
 
 /// A visit of an authority, and how long it took.
 fn ask(balancer: SocketAddr) -> (Response, Duration) {
+    ask_from(&Place::Loopback, balancer)
+}
+
+fn ask_from(place: &Place, balancer: SocketAddr) -> (Response, Duration) {
     let begun = Instant::now();
     let request = "GET /.well-known/acme-challenge/token HTTP/1.1\r\nHost: site.example\r\n\r\n";
-    let answer = Connection::open(balancer).unwrap().exchange(request).unwrap();
+    let stream = place.connect(balancer).unwrap();
+    let answer = Connection::over(stream).unwrap().exchange(request).unwrap();
     (answer, begun.elapsed())
 }
 
@@ -91,6 +99,24 @@ fn nobody_waits_for_masters_longer_than_an_authority_would() {
 }
 
 #[test]
+fn a_dead_master_costs_the_first_visit_two_seconds_and_the_next_nothing() {
+    let network = Network::new(["balancer", "master", "authority"]).unwrap();
+    let [at, master, authority] = network.hosts();
+    let knows = Lockgate::run_at(&master.into(), LOCKGATE, &config("0.0.0.0:80", &stateless(), NOBODY)).unwrap();
+    // Nobody has this address, so nothing comes back, not even a refusal.
+    let masters = ["10.77.0.99:80".parse().unwrap(), (master.ipv4(), 80).into()];
+    let balancer = Lockgate::run_at(&at.into(), LOCKGATE, &config("0.0.0.0:80", &forward(&masters), NOBODY)).unwrap();
+    let visits = [(); 2].map(|()| ask_from(&authority.into(), (at.ipv4(), 80).into()));
+    let output = [balancer.output(), knows.output()];
+    for (answer, _) in &visits {
+        assert_eq!((answer.status, answer.text()), (200, format!("token.{THUMBPRINT}")), "{output:?}");
+    }
+    let [first, second] = visits.map(|(_, took)| took);
+    assert!(first > Duration::from_secs(1) && first < Duration::from_secs(4), "{first:?} {output:?}");
+    assert!(second < Duration::from_secs(1), "{second:?} {output:?}");
+}
+
+#[test]
 fn a_master_that_is_this_balancer_is_passed_over() {
     let application = Origin::start().unwrap();
     let own = Place::Loopback.reserve(Ipv4Addr::LOCALHOST, 0).unwrap();
@@ -105,6 +131,8 @@ fn a_master_that_is_this_balancer_is_passed_over() {
     assert_eq!(application.requests(), 2, "the application is asked for what no master knows");
 }
 
+/// For those whose application is not asked.
+const NOBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 const THUMBPRINT: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
 /// What all masters have together.
 const PATIENCE: Duration = Duration::from_secs(5);
