@@ -5,4 +5,5 @@ mod masters;
 mod renewals;
 mod scene;
 mod shared;
+mod stateless;
 mod watch;
