@@ -6,4 +6,5 @@ mod renewals;
 mod scene;
 mod shared;
 mod stateless;
+mod succession;
 mod watch;

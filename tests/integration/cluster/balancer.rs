@@ -26,16 +26,14 @@ impl Balancer {
     /// Starts one that logs into this directory.
     pub(super) fn start(host: &Namespace, logs: &Path, role: &Role<'_>) -> Self {
         let log = logs.join(format!("{}.log", host.name()));
-        let Role { sections, link, application } = role;
-        let config = format!(
-            "[log]\naccess = {log:?}\n\
-             [[listener]]\nname = \"http\"\naddress = [\"0.0.0.0:80\", \"[::]:80\"]\n\
-             [[listener]]\nname = \"https\"\naddress = [\"0.0.0.0:443\", \"[::]:443\"]\ntls = true\n\
-             {sections}\
-             [[route]]\nchain = [\n{{ use = \"acme-challenge\", {link} }},\n\
-             {{ use = \"upstream\", servers = [\"{application}:8080\"] }},\n]\n"
-        );
-        Self { lockgate: Lockgate::run_at(&host.into(), LOCKGATE, &config).unwrap(), log }
+        Self { lockgate: Lockgate::run_at(&host.into(), LOCKGATE, &role.config(&log)).unwrap(), log }
+    }
+
+    /// Gives it another role while it serves.
+    pub(super) fn become_one(&mut self, role: &Role<'_>) {
+        fs::write(self.lockgate.file("lockgate.toml"), role.config(&self.log)).unwrap();
+        self.lockgate.signal(Signal::HUP);
+        self.wait_until_said("Reloading config file finished", 1);
     }
 
     /// Waits until it has said this so often.
@@ -64,6 +62,20 @@ impl Balancer {
         let status = self.lockgate.wait(Duration::from_secs(60)).unwrap();
         let output = self.lockgate.output();
         assert!(status.success() && !output.contains(" ERROR ") && !output.contains("panicked"), "{output}");
+    }
+}
+
+impl Role<'_> {
+    fn config(&self, log: &Path) -> String {
+        let Role { sections, link, application } = self;
+        format!(
+            "[log]\naccess = {log:?}\n\
+             [[listener]]\nname = \"http\"\naddress = [\"0.0.0.0:80\", \"[::]:80\"]\n\
+             [[listener]]\nname = \"https\"\naddress = [\"0.0.0.0:443\", \"[::]:443\"]\ntls = true\n\
+             {sections}\
+             [[route]]\nchain = [\n{{ use = \"acme-challenge\", {link} }},\n\
+             {{ use = \"upstream\", servers = [\"{application}:8080\"] }},\n]\n"
+        )
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use tempfile::TempDir;
 use test_support::{
     CaFront, HostsFile, Namespace, Network, Nginx, Pebble, PebbleFeatures, PebbleOptions, Place,
-    ca_front::{Certificate, Endpoint, Spent},
+    ca_front::{Certificate, Endpoint, Fault, Journal, Outcome, Spent, Times},
     poll,
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Scene {
     /// What the balancers share, and their logs.
     shared: TempDir,
     pebble: Pebble,
-    _hosts: HostsFile,
+    _hosts: [HostsFile; 2],
     network: Network<6>,
 }
 
@@ -34,7 +34,7 @@ impl Scene {
         let [one, two, _, application, _, authority] = network.hosts();
         // Before it asks an authority to come, the master looks for itself: at another balancer.
         let hosts: Vec<_> = names().map(|name| (name, address(two, name))).collect();
-        let hosts = HostsFile::new(one, &hosts).unwrap();
+        let hosts = [one, two].map(|host| HostsFile::new(host, &hosts).unwrap());
         let nginx = Nginx::start_at(&application.into(), 8080).unwrap();
         let options = PebbleOptions {
             place: authority.into(),
@@ -72,6 +72,15 @@ impl Scene {
 
     /// The balancer that certificates come from.
     pub(super) fn start_master(&self, host: &Namespace) -> Balancer {
+        Balancer::start(host, self.shared.path(), &self.role(&self.masters_sections(), MASTERS_LINK))
+    }
+
+    /// Lets a balancer that is running be the master.
+    pub(super) fn promote(&self, balancer: &mut Balancer) {
+        balancer.become_one(&self.role(&self.masters_sections(), MASTERS_LINK));
+    }
+
+    fn masters_sections(&self) -> String {
         let mut sections = format!(
             "[[authenticator]]\nname = \"memory\"\nuse = \"standalone\"\n\
              [acme]\ndirectory = \"{}\"\nca = {:?}\nagree_to_terms = true\nstorage = {:?}\nauthenticator = \"memory\"\n",
@@ -82,7 +91,7 @@ impl Scene {
         for domains in CERTIFICATES {
             sections += &format!("[[certificate]]\ndomains = {domains:?}\n");
         }
-        self.start(host, &sections, "authenticator = \"memory\"")
+        sections
     }
 
     /// One that only shows them, and asks these masters.
@@ -95,12 +104,11 @@ impl Scene {
                 "[[certificate]]\nname = \"{first}\"\ncertificate = {certificate:?}\nkey = {key:?}\nawaited = true\n"
             );
         }
-        self.start(host, &sections, &format!("forward = {masters:?}"))
+        Balancer::start(host, self.shared.path(), &self.role(&sections, &format!("forward = {masters:?}")))
     }
 
-    fn start(&self, host: &Namespace, sections: &str, link: &str) -> Balancer {
-        let application = self.network.hosts()[3].ipv4().into();
-        Balancer::start(host, self.shared.path(), &Role { sections, link, application })
+    fn role<'r>(&self, sections: &'r str, link: &'r str) -> Role<'r> {
+        Role { sections, link, application: self.network.hosts()[3].ipv4().into() }
     }
 
     /// Visitors of one balancer.
@@ -125,6 +133,22 @@ impl Scene {
         while !are_all_there() {
             assert!(Instant::now() < deadline, "{:?}\n{}", self.front.spent(), self.pebble.output());
         }
+    }
+
+    /// Lets no order begin from now on, and waits until one was tried: certificates are looked after one by one, so nothing
+    /// else is under way then.
+    pub(super) fn hold(&self) {
+        self.front.inject(Endpoint::NewOrder, Times::Forever, Fault::Hang);
+        let from = SystemTime::now();
+        let is_held = |journal: &Journal| {
+            journal.of(Endpoint::NewOrder).any(|order| order.at > from && order.outcome == Outcome::Open)
+        };
+        assert!(self.front.wait_for(LONGEST, is_held), "{:?}", self.front.journal());
+    }
+
+    /// Lets orders begin again.
+    pub(super) fn release(&self) {
+        self.front.clear_faults();
     }
 
     /// The certificates that have been handed out, at a moment when every order that was taken has led to one; all of these
@@ -153,6 +177,7 @@ fn address(host: &Namespace, name: &str) -> IpAddr {
 /// The names of each, one for IPv4 and one for IPv6: pebble comes to one address of a name.
 pub(super) const CERTIFICATES: [[&str; 2]; 3] =
     [["a4.example", "a6.example"], ["b4.example", "b6.example"], ["c4.example", "c6.example"]];
+const MASTERS_LINK: &str = "authenticator = \"memory\"";
 /// Seconds for which certificates are valid.
 const VALIDITY: u32 = 60;
 const OFTEN: Duration = Duration::from_millis(100);
