@@ -204,8 +204,8 @@ fn compare_case(
     last
 }
 
-/// How long lines of a log may take.
-const LOG_DEADLINE: Duration = Duration::from_millis(500);
+/// How long lines of a log may take: whatever is not as it should be is looked at again until then.
+const LOG_DEADLINE: Duration = Duration::from_secs(5);
 
 fn compare_start(area: &str, start: &Start, known: &Known, place: &Place) -> Vec<String> {
     let ports = Ports { origin: 1, dead: 1 };

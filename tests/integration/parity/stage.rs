@@ -26,7 +26,7 @@ use crate::support::LOCKGATE;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long a program that should say nothing more is listened to.
-const SILENCE: Duration = Duration::from_secs(3);
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a program may take to end.
 const ENDING: Duration = Duration::from_secs(3);
@@ -118,8 +118,9 @@ impl<'a> Stage<'a> {
     }
 
     fn spawn(&mut self, arguments: &[String]) {
-        let mut command: Command = self.place.command("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]);
+        // Whoever started the tests may not care for hang-ups, and what is ignored stays so for children.
+        let mut command: Command = self.place.command("env");
+        command.args(["--default-signal=HUP,INT,TERM,USR1,USR2,PIPE", "setpriv", "--pdeathsig", "KILL", "--"]);
         match self.program {
             Program::Tinyproxy => command.arg("tinyproxy"),
             Program::Lockgate => command.args([LOCKGATE, "tinyproxy"]),
@@ -389,10 +390,12 @@ impl<'a> Stage<'a> {
         if conf.contains("LogLevel") && !conf.contains("LogLevel Connect") {
             return;
         }
-        poll(SILENCE, || {
+        let is_told = || {
             let written = self.written_since(before);
             (written.contains("fence") || written.contains("Unauthorized connection")).then_some(())
-        });
+        };
+        poll(DEADLINE, is_told)
+            .unwrap_or_else(|| panic!("{:?} does not tell of a client: {}", self.program, self.output()));
     }
 }
 
