@@ -47,5 +47,5 @@ pub use obtain::{
 };
 pub use renewal_info::ask;
 pub use self_check::{Family, Fetched, Fetcher, Finding, SelfCheck, self_check};
-pub use store::{Lineage, Renewal, Saved, Store, StoreError, Unsaved};
+pub use store::{Lineage, Renewal, Saved, Store, StoreError, StoredAccount, Unsaved};
 pub use upkeep::{Upkeep, Visit};

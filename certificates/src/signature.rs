@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body_util::Full;
 use ring::{
+    digest::{SHA256, digest},
     hmac,
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
@@ -48,7 +49,8 @@ pub(crate) struct Credentials {
     /// Its URL.
     pub(crate) id: String,
     key_pkcs8: String,
-    directory: Option<String>,
+    /// That of its authority.
+    pub(crate) directory: Option<String>,
 }
 
 impl Credentials {
@@ -141,11 +143,23 @@ impl Signer {
 
     /// The public key (RFC 7518 §6.2.1).
     fn public(&self) -> Value {
+        let [x, y] = self.coordinates();
+        json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y })
+    }
+
+    /// The thumbprint of the key ([RFC 7638](https://www.rfc-editor.org/rfc/rfc7638)), which key authorizations end with.
+    pub(crate) fn thumbprint(&self) -> String {
+        let [x, y] = self.coordinates();
+        // The members in the order of their names, and no white space (§3): what JSON's writer does is its own affair.
+        let text = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
+    }
+
+    fn coordinates(&self) -> [String; 2] {
         // After the octet that says "not compressed" come both coordinates (SEC 1 §2.3.3).
         let point = self.key.public_key().as_ref();
         let (x, y) = point.get(1..).unwrap_or_default().split_at(point.len() / 2);
-        let [x, y] = [x, y].map(|coordinate| BASE64_URL_SAFE_NO_PAD.encode(coordinate));
-        json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y })
+        [x, y].map(|coordinate| BASE64_URL_SAFE_NO_PAD.encode(coordinate))
     }
 
     /// A JWS in its flattened form.

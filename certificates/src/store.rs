@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use account::StoredAccount;
 pub use lineage::Lineage;
 pub(crate) use order::{KeptOrder, Terms};
 pub use renewal::Renewal;

@@ -1,5 +1,6 @@
 //! `lockgate cert …`: certificates.
 
+mod accounts;
 mod arguments;
 mod list;
 mod obtain;
@@ -16,11 +17,14 @@ pub(super) enum Command {
     Obtain(Box<arguments::Arguments>),
     /// List certificates with what is known about them. Exits with 1 where one is missing, expired, or about to be.
     List(list::Arguments),
+    /// List accounts with the thumbprints of their keys, by which others can answer their challenges.
+    Accounts(accounts::Arguments),
 }
 
 pub(super) fn run(command: &Command) -> Exit {
     match command {
         Command::Obtain(arguments) => obtain::run(arguments),
         Command::List(arguments) => list::run(arguments),
+        Command::Accounts(arguments) => accounts::run(arguments),
     }
 }

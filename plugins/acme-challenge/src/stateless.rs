@@ -66,8 +66,7 @@ impl Thumbprint {
         // 32 octets are 42 characters and four bits of another one, so that the last two bits of that are none.
         let ends_well = |text: &str| text.ends_with(|last| "AEIMQUYcgkosw048".contains(last));
         if text.len() != LENGTH || !ends_well(&text) {
-            let hint =
-                "it has 43 characters; `acme.sh --register-account` prints it, and so does `certbot show_account`";
+            let hint = "it has 43 characters; `lockgate cert accounts` and `acme.sh --register-account` print it";
             return wrong("this is no thumbprint: it is not the base64url form of a SHA-256", hint);
         }
         Ok(Self(text))

@@ -190,4 +190,4 @@ fn left(not_after: SystemTime, now: SystemTime) -> String {
     }
 }
 
-const STORAGE: &str = "/etc/letsencrypt";
+pub(super) const STORAGE: &str = "/etc/letsencrypt";

@@ -4,7 +4,10 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use test_support::{Connection, Lockgate, Network, Origin, Pebble, Place, Process};
 
-use crate::{certbot::certbot, support::LOCKGATE};
+use crate::{
+    certbot::certbot,
+    support::{LOCKGATE, obtain},
+};
 
 /// Waits for its end, which must be a good one.
 fn done(mut process: Process) -> String {
@@ -60,4 +63,35 @@ fn certbot_obtains_on_another_host_and_two_balancers_answer_for_it() {
     let request = "GET /.well-known/acme-challenge/token HTTP/1.1\r\nHost: [fd77::2]:80\r\n\r\n";
     let stream = place.connect((two.ipv6(), 80).into()).unwrap();
     assert_eq!(Connection::over(stream).unwrap().exchange(request).unwrap().status, 404);
+}
+
+/// The same with our own client: it is told that it answers, and nobody comes to it.
+#[test]
+fn lockgate_obtains_on_another_host_and_a_balancer_answers_for_it() {
+    let network = Network::new(["balancer", "authority"]).unwrap();
+    let [balancer, authority] = network.hosts();
+    let pebble = Pebble::in_network(authority, balancer, true).unwrap();
+    let (place, directory) = (Place::from(authority), test_support::scratch_dir().unwrap());
+    let attempt = || {
+        let mut command = obtain(&place, &pebble, directory.path(), &["one.example"]);
+        command.args(["--listen", "127.0.0.1:8080"]);
+        let mut process = Process::spawn(&command).unwrap();
+        (process.wait(Duration::from_secs(120)).unwrap().success(), process.output())
+    };
+    // It makes the account; where nothing answers there is no certificate.
+    let (is_good, told) = attempt();
+    assert!(!is_good, "{told}");
+    let mut command = Command::new(LOCKGATE);
+    command.args(["cert", "accounts", "--storage"]).arg(directory.path());
+    let accounts = done(Process::spawn(&command).unwrap());
+    let (thumbprint, rest) = accounts.trim().split_once("  ").unwrap();
+    assert!(rest.starts_with(&pebble.directory_url()) && !rest.contains('\n'), "{accounts}");
+    let config = format!(
+        "[[listener]]\nname = \"http\"\naddress = [\"0.0.0.0:80\", \"[::]:80\"]\n[[route]]\nchain = [\n\
+         {{ use = \"acme-challenge\", thumbprint = \"{thumbprint}\", hosts = [\"one.example\"] }},\n\
+         {{ use = \"upstream\", servers = [\"127.0.0.1:1\"] }},\n]\n"
+    );
+    let lockgate = Lockgate::run_at(&balancer.into(), LOCKGATE, &config).unwrap();
+    let (is_good, told) = attempt();
+    assert!(is_good, "{told}\n{}", lockgate.output());
 }
