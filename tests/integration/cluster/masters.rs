@@ -94,8 +94,8 @@ fn nobody_waits_for_masters_longer_than_an_authority_would() {
     let (answer, took) = ask(balancer.address());
     // Silence of all masters is no answer, and the application has one of its own.
     assert_eq!((answer.status, application.requests()), (404, 1), "{}", balancer.output());
-    // A second for a machine that is busy.
-    assert!(took > PATIENCE / 2 && took < PATIENCE + Duration::from_secs(1), "{took:?}");
+    // Each of them for itself would have its three seconds; some are for a machine that is busy.
+    assert!(took > PATIENCE / 2 && took < PATIENCE + Duration::from_secs(3), "{took:?}");
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn a_dead_master_costs_the_first_visit_two_seconds_and_the_next_nothing() {
         assert_eq!((answer.status, answer.text()), (200, format!("token.{THUMBPRINT}")), "{output:?}");
     }
     let [first, second] = visits.map(|(_, took)| took);
-    assert!(first > Duration::from_secs(1) && first < Duration::from_secs(4), "{first:?} {output:?}");
-    assert!(second < Duration::from_secs(1), "{second:?} {output:?}");
+    assert!(first > DEAD && first < 2 * DEAD, "{first:?} {output:?}");
+    assert!(second < DEAD, "{second:?} {output:?}");
 }
 
 #[test]
@@ -134,5 +134,7 @@ fn a_master_that_is_this_balancer_is_passed_over() {
 /// For those whose application is not asked.
 const NOBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 const THUMBPRINT: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+/// What a dead one costs, almost.
+const DEAD: Duration = Duration::from_millis(1900);
 /// What all masters have together.
 const PATIENCE: Duration = Duration::from_secs(5);
