@@ -122,7 +122,7 @@ impl Intercept {
         let mut links = Vec::new();
         for name in names {
             // A token that one does not know is the next one's, and at last the application's.
-            let challenge = plugin_acme_challenge::Config { authenticator: Some(name), forward: None };
+            let challenge = plugin_acme_challenge::Config { authenticator: Some(name), ..Default::default() };
             links.push(Link::new(AcmeChallenge::build(challenge, &mut cx)?));
         }
         links.push(Link::new(Upstream::build(plugin_upstream::Config::new(vec![server]), &mut cx)?));

@@ -68,6 +68,12 @@ impl Upkeep {
         }
     }
 
+    /// Goes on showing what `before` shows where nothing can be read.
+    pub(crate) fn inherit(&self, before: &Self) {
+        let before = before.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner).inherit(&before);
+    }
+
     /// Shows it, and lets these authenticators prove names in handshakes. What `before` shows goes on being shown behind it.
     pub(crate) fn show(&self, authenticators: &[Arc<dyn Authenticator>], before: Option<&Self>, lasting: &Lasting) {
         lasting.certificates.prove_by(proofs(authenticators));

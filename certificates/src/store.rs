@@ -4,6 +4,7 @@ mod account;
 mod deployment;
 mod durable;
 mod lineage;
+mod links;
 mod order;
 mod renewal;
 mod unsaved;

@@ -120,9 +120,8 @@ impl ProxyHttp for Relay {
         let own_port = flight.origin.port;
         loop {
             let Some(attempts) = &mut flight.attempts else { return Err(refusal()) };
-            if !attempts.declined
-                && let Some(to) =
-                    attempts.next(&self.shard.resolver, &self.shard.metrics, &flight.origin.connection, own_port).await
+            if let Some(to) =
+                attempts.next(&self.shard.resolver, &self.shard.metrics, &flight.origin.connection, own_port).await
             {
                 let host = flight.line.host.as_deref();
                 let Some(peer) = attempts.http_peer(&to, &flight.origin.connection, host, flight.watch.is_some())
@@ -135,9 +134,7 @@ impl ProxyHttp for Relay {
                 }
                 return Ok(Box::new(peer));
             }
-            // A circle is a mistake of the configuration, which must not pass for a server that is down.
-            let is_circle = attempts.failure == Some(Failure::Loop);
-            if is_circle || attempts.peer().settings().fall_through == FallThrough::Never {
+            if attempts.is_circle() || attempts.peer().settings().fall_through == FallThrough::Never {
                 let failure = attempts.failure.unwrap_or(Failure::Connect);
                 if let Some((address, parent)) = attempts.aim() {
                     narrative::unreachable(address, parent, failure);
@@ -235,11 +232,7 @@ impl ProxyHttp for Relay {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
         let Some(attempts) = flight.attempts.as_mut() else { return Ok(()) };
-        if attempts.peer().settings().fall_through == FallThrough::UnreachableOr(head.status) {
-            attempts.declined = true;
-            return Err(refusal());
-        }
-        Ok(())
+        if attempts.declines(head.status) { Err(refusal()) } else { Ok(()) }
     }
 
     async fn response_filter(
@@ -309,8 +302,8 @@ impl ProxyHttp for Relay {
         Ok(None)
     }
 
-    /// Decides on a second attempt after a connection was there: the chain may go on behind a peer that declined, and a
-    /// request that can be repeated is repeated once when a kept connection turned out to be closed.
+    /// Decides on a second attempt after a connection was there: the next server may be asked, and a request that can be
+    /// repeated is repeated once when a kept connection turned out to be closed.
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
@@ -327,10 +320,10 @@ impl ProxyHttp for Relay {
         if head_is_out(session) {
             return error;
         }
-        if attempts.declined {
-            error.set_retry(true);
-        } else if asked && can_repeat && !attempts.repeated {
+        if asked && can_repeat && !attempts.repeated {
             attempts.repeat();
+            error.set_retry(true);
+        } else if attempts.is_passed_over(&error, can_repeat) {
             error.set_retry(true);
         }
         error

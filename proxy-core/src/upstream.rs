@@ -1,11 +1,13 @@
 //! Which address of a peer is tried next.
 
+mod passing;
 mod settings;
 
 use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
+    time::Instant,
 };
 
 use http::StatusCode;
@@ -36,8 +38,10 @@ pub(crate) struct Attempts {
     again: bool,
     /// Whether a request was already repeated on a fresh connection.
     pub(crate) repeated: bool,
-    /// The response had a status that lets the chain go on.
-    pub(crate) declined: bool,
+    /// The response had a status for which the next server is asked.
+    declined: bool,
+    /// From when on the time for all addresses counts.
+    begun: Instant,
     pub(crate) failure: Option<Failure>,
 }
 
@@ -83,6 +87,7 @@ impl Attempts {
             again: false,
             repeated: false,
             declined: false,
+            begun: Instant::now(),
             failure: None,
         }
     }
@@ -114,7 +119,16 @@ impl Attempts {
             return self.current.clone();
         }
         loop {
-            let next = self.candidate(resolver, metrics, connection, own_port).await?;
+            let left = self.time_left();
+            if left.is_some_and(|left| left < passing::LEAST) {
+                self.failure.get_or_insert(Failure::ConnectTimeout);
+                return None;
+            }
+            let candidate = self.candidate(resolver, metrics, connection, own_port);
+            let next = match left {
+                Some(left) => tokio::time::timeout(left, candidate).await.ok().flatten()?,
+                None => candidate.await?,
+            };
             if let Destination::Inet(to) = next {
                 if self.peer.settings().public_only && self.beyond.is_none() && !is_public(to.ip()) {
                     self.failure = Some(Failure::NotPublic);

@@ -17,6 +17,8 @@ use crate::config::Level;
 /// The subcommands of `lockgate account`.
 #[derive(Subcommand)]
 pub(super) enum Command {
+    /// List the accounts that are stored, with their thumbprints; no authority is asked.
+    List(Common),
     /// Show the account: its URL, its thumbprint, and what the authority knows about it.
     Show(Which),
     /// Make an account, if there is none.
@@ -79,6 +81,10 @@ pub(super) fn run(command: &Command) -> Exit {
     report::start_log(Level::Warn);
     let done = block_on(async {
         match command {
+            Command::List(common) => {
+                list(common);
+                Ok(())
+            }
             Command::Show(which) => Session::open(which, false).await?.show().await,
             Command::Register(arguments) => Session::open(&arguments.which, true).await?.register(arguments).await,
             Command::Update(arguments) => Session::open(&arguments.which, true).await?.update(&arguments.email).await,
@@ -86,6 +92,24 @@ pub(super) fn run(command: &Command) -> Exit {
         }
     });
     done.map_or_else(|failure| failure.told(), |()| Exit::Success)
+}
+
+fn list(common: &Common) {
+    let accounts = Store::at(&common.storage).every_account();
+    if common.json {
+        let object = |(server, account): &(String, StoredAccount)| {
+            let (id, url, thumbprint) = (&account.id, &account.url, account.thumbprint());
+            serde_json::json!({ "id": id, "server": server, "url": url, "thumbprint": thumbprint })
+        };
+        report::line(serde_json::Value::Array(accounts.iter().map(object).collect()).to_string());
+        return;
+    }
+    if accounts.is_empty() {
+        report::line("there are no accounts");
+    }
+    for (server, account) in accounts {
+        report::line(format!("{}  {}  {server}  {}", account.id, account.thumbprint(), account.url));
+    }
 }
 
 /// What a command works with.

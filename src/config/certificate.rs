@@ -55,7 +55,8 @@ pub(crate) struct Managed {
     pub(crate) intercept: bool,
 }
 
-/// A certificate in files that are to be read again when they change. When the configuration was read, they could be used.
+/// A certificate in files that are to be read again when they change. When the configuration was read, they could be used, or
+/// were not there yet and need not be.
 #[derive(Clone, Debug)]
 pub(crate) struct FromFiles {
     /// Its name in messages.
@@ -64,6 +65,8 @@ pub(crate) struct FromFiles {
     pub(crate) certificate: PathBuf,
     /// Its private key; an absolute path, in PEM.
     pub(crate) key: PathBuf,
+    /// Whether they were not there.
+    pub(super) is_missing: bool,
 }
 
 /// The sections of a file that are about certificates.

@@ -100,6 +100,7 @@ impl Running {
         let gone: Vec<_> = current.iter().filter(|one| !has(&authenticators, one)).cloned().collect();
         let mut upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Upkeep::prepare(certificates, &self.lasting);
+        next.inherit(&upkeep);
         // A listener that is new has something to show from its first client on.
         upkeep.show(&current, Some(&next), &self.lasting);
         if begun.is_ok() && !gone.is_empty() {

@@ -30,7 +30,7 @@ fn config(listen: &str, authenticator: &str, link: &str, application: SocketAddr
 }
 
 /// certbot on directories of its own, in a place.
-fn certbot(place: &Place, directory: &Path, subcommand: &str) -> Command {
+pub(crate) fn certbot(place: &Place, directory: &Path, subcommand: &str) -> Command {
     let mut command = place.command("certbot");
     command.arg(subcommand).arg("--non-interactive");
     for (option, name) in [("--config-dir", "config"), ("--work-dir", "work"), ("--logs-dir", "logs")] {

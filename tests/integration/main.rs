@@ -11,6 +11,7 @@ mod addresses;
 mod bad_days;
 mod certbot;
 mod clients;
+mod cluster;
 mod durability;
 mod filter;
 mod forward;

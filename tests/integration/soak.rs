@@ -4,7 +4,7 @@ mod front_proxy;
 mod pulse;
 mod scene;
 mod slow_disk;
-mod swaps;
+pub(crate) mod swaps;
 
 use std::time::{Duration, Instant};
 

@@ -42,6 +42,24 @@ impl StoredAccount {
 }
 
 impl Store {
+    /// Every account that can be used, with the directory URL that it is for.
+    pub fn every_account(&self) -> Vec<(String, StoredAccount)> {
+        let root = self.root.join("accounts");
+        let (mut directories, mut found) = (vec![root.clone()], Vec::new());
+        while let Some(path) = directories.pop() {
+            let below = subdirectories(&path).unwrap_or_default();
+            let server = path.strip_prefix(&root).map(|path| format!("https://{}", path.display()));
+            if let (Ok(server), true) = (server, below.iter().any(|path| path.join(KEY).exists())) {
+                let accounts = self.accounts(&server).unwrap_or_default().usable;
+                found.extend(accounts.into_iter().map(|account| (server.clone(), account)));
+            }
+            // Links lead to what is found by its own name.
+            directories.extend(below.into_iter().filter(|path| !path.is_symlink() && !path.join(KEY).exists()));
+        }
+        found.sort_by(|(one, a), (other, b)| (one, a.created).cmp(&(other, b.created)));
+        found
+    }
+
     /// The accounts for a directory URL that can be used, the newest last.
     ///
     /// # Errors
@@ -231,6 +249,9 @@ mod tests {
             key.id()
         });
         let found: Vec<_> = store.accounts(URL).unwrap().usable.into_iter().map(|account| account.id).collect();
-        assert_eq!(found, [&ids[1], &ids[2], &ids[0]].map(String::clone));
+        let in_order = [&ids[1], &ids[2], &ids[0]].map(String::clone);
+        assert_eq!(found, in_order);
+        let all: Vec<_> = store.every_account().into_iter().map(|(url, account)| (url, account.id)).collect();
+        assert_eq!(all, in_order.map(|id| (URL.to_owned(), id)));
     }
 }

@@ -1,4 +1,4 @@
-//! `acme-challenge`: answers `/.well-known/acme-challenge/<token>`, or sends the prefix to another ACME client.
+//! `acme-challenge`: answers `/.well-known/acme-challenge/<token>`, or sends the prefix to other ACME clients.
 //!
 //! What it does not know goes on down the chain: the application may serve challenges of its own. It belongs before
 //! redirects, authentication and limits, because certificate authorities come from anywhere and follow nothing.
@@ -6,6 +6,7 @@
 mod config;
 mod forward;
 mod path;
+mod stateless;
 
 use std::sync::Arc;
 
@@ -15,8 +16,9 @@ use plugin_api::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
 };
 
-pub use config::Config;
+pub use config::{Config, Urls};
 use path::Asked;
+use stateless::Stateless;
 
 /// Answers challenges from an authenticator, or passes them on.
 pub struct AcmeChallenge {
@@ -27,8 +29,10 @@ pub struct AcmeChallenge {
 enum Source {
     /// An authenticator of this process.
     Authenticator(Arc<dyn Authenticator>),
-    /// Another ACME client's own server.
+    /// The servers of other ACME clients.
     Forward(Peer),
+    /// What is known of an account.
+    Stateless(Stateless),
 }
 
 impl Plugin for AcmeChallenge {
@@ -37,28 +41,11 @@ impl Plugin for AcmeChallenge {
     const TERMINAL: Terminal = Terminal::Sometimes;
 
     type Config = Config;
-    /// Whether this request was sent to the other client.
+    /// Whether this request was sent to another client.
     type State = bool;
 
     fn build(config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
-        let source = match (config.authenticator, config.forward) {
-            (Some(name), None) => {
-                let found = cx.named::<dyn Authenticator>(&name).ok_or_else(|| unknown(&name, cx))?;
-                Source::Authenticator(found)
-            }
-            (None, Some(url)) => Source::Forward(forward::peer(&url)?),
-            (Some(_), Some(_)) => {
-                return Err(ConfigError::key(
-                    "forward",
-                    "answers come from `authenticator` or from `forward`, not both",
-                ));
-            }
-            (None, None) => {
-                return Err(ConfigError::table("`acme-challenge` needs `authenticator` or `forward`")
-                    .with_hint("add `authenticator = \"name\"` of an `[[authenticator]]`, or `forward = \"http://127.0.0.1:12346\"`"));
-            }
-        };
-        Ok(Self { source })
+        Ok(Self { source: Source::parse(config, cx)? })
     }
 
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, forwarded: &'a mut bool) -> Step<'a> {
@@ -73,6 +60,7 @@ impl Plugin for AcmeChallenge {
         }
         let authenticator = match &self.source {
             Source::Authenticator(authenticator) => authenticator,
+            Source::Stateless(stateless) => return Step::done(verdict(stateless.answer(request.host, &token))),
             Source::Forward(_) if request.headers.contains_key(HOP) => {
                 let reason = "The challenge was forwarded by this proxy, to itself or to another that sent it back.";
                 return Step::respond(Response::refuse(StatusCode::LOOP_DETECTED, reason));
@@ -104,6 +92,34 @@ impl Plugin for AcmeChallenge {
     }
 }
 
+impl Source {
+    fn parse(config: Config, cx: &BuildCx<'_>) -> Result<Self, ConfigError> {
+        let Config { authenticator, forward, thumbprint, hosts } = config;
+        if hosts.is_some() && thumbprint.is_none() {
+            let error = ConfigError::key("hosts", "`hosts` are those that a `thumbprint` is answered for");
+            return Err(error.with_hint("take it away, or add `thumbprint`"));
+        }
+        let several = |key| Err(ConfigError::key(key, ONE_OF).with_hint("write two `acme-challenge` in the chain"));
+        match (authenticator, forward, thumbprint) {
+            (Some(name), None, None) => {
+                let found = cx.named::<dyn Authenticator>(&name).ok_or_else(|| unknown(&name, cx))?;
+                Ok(Self::Authenticator(found))
+            }
+            (None, Some(urls), None) => forward::peer(urls.as_slice(), cx).map(Self::Forward),
+            (None, None, Some(thumbprint)) => Stateless::parse(thumbprint, hosts).map(Self::Stateless),
+            (_, _, Some(_)) => several("thumbprint"),
+            (Some(_), Some(_), None) => several("forward"),
+            (None, None, None) => {
+                let error = "`acme-challenge` needs `authenticator`, `forward` or `thumbprint`";
+                Err(ConfigError::table(error).with_hint(
+                    "add `authenticator = \"name\"` of an `[[authenticator]]`, `forward = \"http://127.0.0.1:12346\"`, \
+                     or `thumbprint` with `hosts`",
+                ))
+            }
+        }
+    }
+}
+
 fn verdict(answer: Option<KeyAuthorization>) -> Verdict {
     let Some(answer) = answer else { return Verdict::Next };
     let response = Response::new(StatusCode::OK)
@@ -120,6 +136,8 @@ fn unknown(name: &str, cx: &BuildCx<'_>) -> ConfigError {
         names => format!("there are: {}", names.join(", ")),
     })
 }
+
+const ONE_OF: &str = "answers come from one of `authenticator`, `forward` and `thumbprint`, not from several";
 
 /// Marks what was forwarded, so that a circle of proxies is noticed.
 const HOP: HeaderName = HeaderName::from_static("lockgate-acme-hop");

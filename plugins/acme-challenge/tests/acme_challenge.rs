@@ -60,10 +60,96 @@ fn what_the_other_client_does_not_answer_goes_on() {
 }
 
 #[test]
-fn answers_come_from_one_place() {
-    let problem = |keys: &str| Harness::of::<AcmeChallenge>(keys).map(|_| ()).unwrap_err().to_string();
-    assert!(problem("").contains("needs `authenticator` or `forward`"));
-    assert!(problem("authenticator = \"a\"\nforward = \"http://b\"").contains("not both"));
-    assert!(problem("authenticator = \"a\"").starts_with("harness:1:17: there is no authenticator `a`"));
-    assert!(problem("forward = \"https://b\"").starts_with("harness:1:11: HTTP-01 challenges are plain HTTP"));
+fn several_masters_are_one_peer() {
+    let harness = Harness::of::<AcmeChallenge>("forward = [\"http://master\", \"http://[::1]:81\"]").unwrap();
+    let forwarded = harness.get(PATH).upstream.unwrap();
+    assert_eq!(forwarded.peer.unwrap().addresses().count(), 2);
+    let gone = harness.request("GET", PATH).with_unreachable_peers().send();
+    assert_eq!(gone.text(), "the application");
 }
+
+#[test]
+fn a_thumbprint_answers_every_token_of_the_named_hosts_and_of_no_other() {
+    let hosts = "hosts = [\"A.example\", \"192.0.2.1\", \"2001:db8::1\"]";
+    let harness = Harness::of::<AcmeChallenge>(&format!("thumbprint = \"{THUMBPRINT}\"\n{hosts}")).unwrap();
+    let ask = |method: &str, host: &str, token: &str| {
+        let path = format!("/.well-known/acme-challenge/{token}");
+        harness.request(method, &path).host(host).send()
+    };
+    for host in ["a.example", "A.Example", "a.example:80", "192.0.2.1:8080", "[2001:db8::1]", "[2001:DB8::1]:80"] {
+        for token in ["token", "another-1_"] {
+            for method in ["GET", "HEAD"] {
+                let answer = ask(method, host, token);
+                let text = answer.text();
+                assert_eq!((answer.status(), text), (StatusCode::OK, format!("{token}.{THUMBPRINT}")), "{host}");
+                assert_eq!(answer.response.headers["content-type"], "application/octet-stream");
+                assert!(answer.upstream.is_none());
+            }
+        }
+    }
+    let long = "a".repeat(257);
+    for (method, host, token) in [
+        ("GET", "b.example", "token"),
+        ("GET", "x.a.example", "token"),
+        ("GET", "a.example.evil.example", "token"),
+        ("GET", "192.0.2.2", "token"),
+        ("GET", "[2001:db8::2]", "token"),
+        ("POST", "a.example", "token"),
+        ("PUT", "a.example", "token"),
+        ("GET", "a.example", ""),
+        ("GET", "a.example", "to.ken"),
+        ("GET", "a.example", "to/ken"),
+        ("GET", "a.example", "%74oken"),
+        ("GET", "a.example", "token="),
+        ("GET", "a.example", &long),
+    ] {
+        assert_eq!(ask(method, host, token).text(), "the application", "{method} {host} {token}");
+    }
+    let elsewhere = harness.request("GET", "/token").host("a.example").send();
+    assert_eq!(elsewhere.text(), "the application");
+}
+
+fn problem(keys: &str) -> String {
+    Harness::of::<AcmeChallenge>(keys).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn answers_come_from_one_place() {
+    assert!(problem("").contains("needs `authenticator`, `forward` or `thumbprint`"));
+    let (authenticator, forward) = ("authenticator = \"a\"\n", "forward = \"http://b\"\n");
+    let thumbprint = format!("thumbprint = \"{THUMBPRINT}\"\nhosts = [\"a.example\"]\n");
+    for (keys, line) in [
+        (format!("{authenticator}{forward}"), 2),
+        (format!("{authenticator}{thumbprint}"), 2),
+        (format!("{forward}{thumbprint}"), 2),
+        (format!("{authenticator}{forward}{thumbprint}"), 3),
+    ] {
+        let problem = problem(&keys);
+        assert!(problem.starts_with(&format!("harness:{line}:")) && problem.contains("not from several"), "{problem}");
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_or_answered_is_told_with_its_place() {
+    for (keys, place, message) in [
+        ("authenticator = \"a\"", "1:17", "there is no authenticator `a`"),
+        ("forward = \"https://b\"", "1:11", "HTTP-01 challenges are plain HTTP"),
+        ("forward = [\"http://a\", \"b:80\"]", "1:24", "HTTP-01 challenges are plain HTTP"),
+        ("forward = [\"http://a\", \"http://a:80\"]", "1:24", "this one is there twice"),
+        ("forward = []", "1:11", "there must be at least one URL"),
+        ("hosts = [\"a\"]\nforward = \"http://a\"", "1:9", "`hosts` are those that a `thumbprint` is answered for"),
+        ("thumbprint = \"x\"\nhosts = [\"a\"]", "1:14", "this is no thumbprint"),
+        (&format!("thumbprint = \"{THUMBPRINT}\""), "1:14", "for the names in `hosts` only"),
+        (&format!("thumbprint = \"{THUMBPRINT}\"\nhosts = []"), "2:9", "there must be at least one host"),
+        (&format!("thumbprint = \"{THUMBPRINT}\"\nhosts = [\"a\", \"A\"]"), "2:15", "is there twice"),
+        (&format!("thumbprint = \"{THUMBPRINT}\"\nhosts = [\"*.a\"]"), "2:10", "all names below one"),
+        (&format!("thumbprint = \"{THUMBPRINT}\"\nhosts = [\"a:80\"]"), "2:10", "is not a host"),
+    ] {
+        let problem = problem(keys);
+        let is_told = problem.starts_with(&format!("harness:{place}: ")) && problem.contains(message);
+        assert!(is_told && problem.contains("hint: "), "{keys}: {problem}");
+    }
+}
+
+const PATH: &str = "/.well-known/acme-challenge/token";
+const THUMBPRINT: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";

@@ -35,6 +35,7 @@ impl Peer {
             tls: None,
             protocol: Protocol::Http1,
             timeouts: Timeouts::default(),
+            patience: None,
             bind: Bind::Any,
             parent: None,
             fall_through: FallThrough::Never,
@@ -87,6 +88,9 @@ pub struct PeerBuilder {
     pub protocol: Protocol,
     /// How long to wait for it.
     pub timeouts: Timeouts,
+    /// How long all its addresses together may take to be connected and to begin an answer, whatever `timeouts` gives to each:
+    /// an attempt has no more than half of what is left for either. `None` where each has its own time and no more is asked.
+    pub patience: Option<Duration>,
     /// The source address towards it.
     pub bind: Bind,
     /// The proxy through which it is reached.
@@ -123,6 +127,13 @@ impl PeerBuilder {
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
+        self
+    }
+
+    /// Bounds the time for all addresses together.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
         self
     }
 
@@ -261,7 +272,8 @@ pub enum FallThrough {
     Never,
     /// Goes on when no address can be connected.
     Unreachable,
-    /// Goes on when no address can be connected, and when the answer has this status. Only for requests without a body.
+    /// Every address is asked in turn: one that cannot be connected, gives no answer in time or answers with this status is
+    /// passed over for the next, and the chain goes on behind the last. Only for requests without a body.
     UnreachableOr(StatusCode),
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
-use plugin_api::{Bind, Connection, Peer, Protocol, Tls};
+use plugin_api::{Bind, Connection, Protocol, Timeouts, Tls};
 
 use super::{Attempts, Destination};
 use crate::dial::{self, ThroughParent, tls};
@@ -39,7 +39,8 @@ impl Attempts {
         };
         peer.group_key = self.peer.pool_key();
         let source = source_towards(&settings.bind, connection, destination);
-        set_options(&mut peer.options, &self.peer, upgrade);
+        let timeouts = self.timeouts();
+        set_options(&mut peer.options, settings.protocol, timeouts, upgrade);
         if let Some((tls, name)) = secure {
             set_tls(&mut peer, tls, &name)?;
         }
@@ -52,12 +53,12 @@ impl Attempts {
             // It has no descriptor, by which pingora would know it again.
             peer.options.idle_timeout = peer.options.idle_timeout.filter(|_| tls.is_none()).or(Some(Duration::ZERO));
             // The proxy has its time, and what it does for us has too.
-            peer.options.total_connection_timeout = Some(settings.timeouts.connect.saturating_mul(2));
+            peer.options.total_connection_timeout = Some(timeouts.connect.saturating_mul(2));
             peer.options.custom_l4 = Some(Arc::new(ThroughParent {
                 handshake: handshake.clone(),
                 tls: tls.map(|(tls, name)| (tls.clone(), name)),
                 source,
-                timeout: settings.timeouts.connect,
+                timeout: timeouts.connect,
             }));
         }
         set_source(&mut peer, &settings.bind, source);
@@ -103,10 +104,8 @@ fn set_tls(peer: &mut HttpPeer, tls: &Tls, name: &str) -> Option<()> {
 }
 
 /// Every timeout is set: pingora's own defaults wait for ever.
-fn set_options(options: &mut PeerOptions, peer: &Peer, upgrade: bool) {
-    let settings = peer.settings();
-    let timeouts = settings.timeouts;
-    if settings.protocol == Protocol::Http2 && !upgrade {
+fn set_options(options: &mut PeerOptions, protocol: Protocol, timeouts: Timeouts, upgrade: bool) {
+    if protocol == Protocol::Http2 && !upgrade {
         options.set_http_version(2, 2);
         options.max_h2_streams = STREAMS;
     }

@@ -190,4 +190,4 @@ pub(super) fn left(not_after: SystemTime, now: SystemTime) -> String {
     }
 }
 
-const STORAGE: &str = "/etc/letsencrypt";
+pub(super) const STORAGE: &str = "/etc/letsencrypt";

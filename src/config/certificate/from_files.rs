@@ -8,17 +8,25 @@ use proxy_core::{CertificateError, ServerCertificate};
 use super::FromFiles;
 use crate::{
     cli::report,
-    config::acme::{absolute, read},
+    config::acme::absolute,
+    pair::{self, Unreadable},
 };
 
-/// Reads the files that the keys `certificate` and `key` name.
-pub(super) fn build(
-    name: Option<String>,
-    (certificate, key): (Option<PathBuf>, Option<PathBuf>),
-    spans: &Spans,
-    problems: &mut Problems,
-) -> Option<FromFiles> {
-    let (certificate, key) = match (certificate, key) {
+/// The keys of such a certificate.
+pub(super) struct FileKeys {
+    /// Its name in messages.
+    pub(super) name: Option<String>,
+    /// The file with the certificate.
+    pub(super) certificate: Option<PathBuf>,
+    /// The file with the private key.
+    pub(super) key: Option<PathBuf>,
+    /// Whether they may come later.
+    pub(super) awaited: bool,
+}
+
+/// Reads the files that the keys name.
+pub(super) fn build(keys: FileKeys, spans: &Spans, problems: &mut Problems) -> Option<FromFiles> {
+    let (certificate, key) = match (keys.certificate, keys.key) {
         (Some(certificate), Some(key)) => (certificate, key),
         (Some(_), None) => {
             let problem = Problem::new(spans.of_key("certificate"), "a certificate is shown with its private key");
@@ -31,20 +39,36 @@ pub(super) fn build(
             return None;
         }
     };
-    let mut text = |key, path: &PathBuf| {
-        let hint = "it is read when the configuration is, by the user who starts Lockgate";
-        let read = read(path);
-        read.map_err(|message| problems.push(Problem::new(spans.of(key), message).with_hint(hint))).ok()
-    };
-    let (chain, secret) = (text("certificate", &certificate), text("key", &key));
-    if let Err(error) = ServerCertificate::from_pem(&chain?, &secret?) {
-        let (blamed, hint) = blame(&error);
-        problems.push(Problem::new(spans.of(blamed), report::sentence(&error)).with_hint(hint));
-        return None;
-    }
     let certificate = absolute(certificate, "certificate", spans, problems);
-    let name = name.unwrap_or_else(|| certificate.display().to_string());
-    Some(FromFiles { name, certificate, key: absolute(key, "key", spans, problems) })
+    let key = absolute(key, "key", spans, problems);
+    let is_missing = match pair::read(&certificate, &key) {
+        Ok((chain, secret)) => {
+            if let Err(error) = ServerCertificate::from_pem(&chain, &secret) {
+                let (blamed, hint) = blame(&error);
+                problems.push(Problem::new(spans.of(blamed), report::sentence(&error)).with_hint(hint));
+                return None;
+            }
+            false
+        }
+        Err(unreadable) if keys.awaited && unreadable.iter().all(Unreadable::is_missing) => true,
+        Err(unreadable) => {
+            problems_of(&unreadable, spans, problems);
+            return None;
+        }
+    };
+    let name = keys.name.unwrap_or_else(|| certificate.display().to_string());
+    Some(FromFiles { name, certificate, key, is_missing })
+}
+
+fn problems_of(unreadable: &[Unreadable], spans: &Spans, problems: &mut Problems) {
+    for error in unreadable {
+        let hint = if error.is_missing() {
+            "it is read when the configuration is, by the user who starts Lockgate; `awaited = true` if it comes later"
+        } else {
+            "it is read when the configuration is, by the user who starts Lockgate"
+        };
+        problems.push(Problem::new(spans.of(error.key), report::sentence(error)).with_hint(hint));
+    }
 }
 
 /// The key whose file is to blame, and what to do about it.

@@ -17,6 +17,12 @@ pub(super) fn remarks(certificates: &Certificates, has_acme: bool) -> Vec<String
     if certificates.interception.is_some() && !managed.iter().any(|one| one.intercept) {
         remarks.push("`[interception]` is there and no certificate needs it".to_owned());
     }
+    for one in files.iter().filter(|one| one.is_missing) {
+        remarks.push(format!(
+            "certificate `{}`: its files are not there yet; a placeholder is shown until they are",
+            one.name
+        ));
+    }
     for (index, one) in managed.iter().enumerate() {
         about_authorities(one, &mut remarks);
         about_others(one, &managed[..index], &mut remarks);

@@ -9,7 +9,9 @@ use plugin_api::{
 use serde::Deserialize;
 
 use super::{
-    FromFiles, Managed, from_files, hands,
+    FromFiles, Managed,
+    from_files::{self, FileKeys},
+    hands,
     managed::{self, Keys, Place, World},
 };
 use crate::config::acme::{ChoiceKeys, Directory, Texts};
@@ -68,6 +70,9 @@ struct Raw {
     certificate: Option<PathBuf>,
     /// A file with its private key in PEM.
     key: Option<PathBuf>,
+    /// Whether these files may come later, as on a node of a cluster that starts before there is a certificate: a placeholder is
+    /// shown until they are there; no when absent.
+    awaited: Option<bool>,
 }
 
 impl Shelf {
@@ -110,7 +115,7 @@ impl Shelf {
         world: &World<'_>,
         problems: &mut Problems,
     ) -> Option<(String, &'static str)> {
-        let (certificate, key) = (raw.certificate.take(), raw.key.take());
+        let (certificate, key, awaited) = (raw.certificate.take(), raw.key.take(), raw.awaited.take());
         let has_files = certificate.is_some() || key.is_some();
         let domains = raw.domains.take();
         let keys = raw.keys(domains.map(|texts| texts.0), authenticators);
@@ -132,12 +137,18 @@ impl Shelf {
                         format!("`{key}` is for certificates that are obtained, and this one is read from files");
                     problems.push(Problem::new(place.spans.of_key(key), message).with_hint("take it away"));
                 }
-                let files = from_files::build(keys.name, (certificate, key), &place.spans, problems)?;
+                let keys = FileKeys { name: keys.name, certificate, key, awaited: awaited == Some(true) };
+                let files = from_files::build(keys, &place.spans, problems)?;
                 let name = files.name.clone();
                 self.files.push(files);
                 Some((name, "certificate"))
             }
             (true, false) => {
+                if awaited.is_some() {
+                    let message = "`awaited` is for certificates in files, and this one is obtained";
+                    let problem = Problem::new(place.spans.of_key("awaited"), message);
+                    problems.push(problem.with_hint("take it away: a placeholder is shown until there is one"));
+                }
                 let managed = managed::build(keys, place, world, &mut self.asked, problems)?;
                 let name = managed.name().to_owned();
                 self.managed.push(managed);

@@ -194,6 +194,28 @@ fn files_of_somebody_else_are_read_and_remembered() {
 }
 
 #[test]
+fn files_that_are_awaited_may_be_missing_and_nothing_else() {
+    let directory = test_support::scratch_dir().unwrap();
+    let authority = test_support::Authority::new().unwrap();
+    let made = authority.issue("site", &["example.com"]).unwrap();
+    let text = |certificate: &std::path::Path, key: &std::path::Path| {
+        format!("[[certificate]]\nawaited = true\ncertificate = {certificate:?}\nkey = {key:?}\n")
+    };
+    let missing = directory.path().join("live/example.com/fullchain.pem");
+    for (certificate, key) in [(&missing, &missing), (&missing, &made.key), (&made.certificate, &missing)] {
+        let text = text(certificate, key);
+        assert_eq!(certificates(&text).files.len(), 1);
+        assert!(remarks(&text).iter().any(|told| told.contains("not there yet; a placeholder is shown")));
+    }
+    assert!(!remarks(&text(&made.certificate, &made.key)).iter().any(|told| told.contains("not there yet")));
+    let told = loaded(&text(&made.key, &made.key)).err().unwrap();
+    assert!(told.contains("f.toml:3:15") && told.contains("there is no certificate in it"), "{told}");
+    // A file on the way to it is not one that is yet to come.
+    let told = loaded(&text(&made.certificate.join("below"), &made.key)).err().unwrap();
+    assert!(told.contains("f.toml:3:15") && told.contains("cannot be read"), "{told}");
+}
+
+#[test]
 fn the_first_certificate_is_the_default_whatever_its_kind() {
     let authority = test_support::Authority::new().unwrap();
     let made = authority.issue("site", &["example.com"]).unwrap();

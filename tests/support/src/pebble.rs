@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +20,7 @@ pub struct Pebble {
     directory: TempDir,
     acme: SocketAddr,
     management: SocketAddr,
+    control: SocketAddr,
     pebble: Process,
     _names: Process,
 }
@@ -141,7 +142,8 @@ impl Pebble {
         let mut pebble = Process::spawn(&pebble)?;
         pebble.wait_for_port(&place, acme.address(), DEADLINE)?;
         pebble.wait_for_port(&place, management.address(), DEADLINE)?;
-        Ok(Self { place, directory, acme: acme.address(), management: management.address(), pebble, _names: names })
+        let (acme, management, control) = (acme.address(), management.address(), control.address());
+        Ok(Self { place, directory, acme, management, control, pebble, _names: names })
     }
 
     /// The URL that ACME clients start with.
@@ -201,6 +203,30 @@ impl Pebble {
         let mut curl = self.place.command("curl");
         curl.args(["-fsS", "--noproxy", "*", "--cacert"]).arg(self.ca_file());
         Process::spawn(curl.arg(format!("https://{}/{path}", self.management)))
+    }
+
+    /// Lets a name lead to these addresses from now on. The usual ones stay for a family of which there is none.
+    ///
+    /// # Errors
+    /// curl is missing or the name server does not answer.
+    pub fn lead(&self, name: &str, to: &[IpAddr]) -> Result<(), StartError> {
+        let families = [("a", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("aaaa", IpAddr::is_ipv6)];
+        for (record, is_of_it) in families {
+            let addresses: Vec<_> = to.iter().filter(|address| is_of_it(address)).map(ToString::to_string).collect();
+            self.tell_names(&format!("clear-{record}"), &json!({ "host": name }))?;
+            if !addresses.is_empty() {
+                self.tell_names(&format!("add-{record}"), &json!({ "host": name, "addresses": addresses }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_names(&self, what: &str, body: &serde_json::Value) -> Result<(), StartError> {
+        let mut curl = self.place.command("curl");
+        curl.args(["-fsS", "--noproxy", "*", "--write-out", "done %{http_code}\n", "--data", &body.to_string()]);
+        curl.arg(format!("http://{}/{what}", self.control));
+        Process::spawn(&curl)?.wait_for_line("an answer of the name server", DEADLINE, |line| line == "done 200")?;
+        Ok(())
     }
 
     /// Everything the ACME server wrote.

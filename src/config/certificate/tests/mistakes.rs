@@ -150,6 +150,7 @@ fn certificates_are_told_apart() {
         ("name = \"empty\"", "4:1", "does not say which certificate", "add `domains`"),
         ("domains = \"example.com\"\ncertificate = \"/a.pem\"", "5:1", "either obtained", "take `domains` away"),
         ("certificate = \"/a.pem\"", "5:1", "with its private key", "add `key`"),
+        ("domains = \"example.com\"\nawaited = true", "6:1", "`awaited` is for certificates in files", "take it away"),
         ("key = \"/a.key\"", "5:1", "with its certificate", "add `certificate`"),
         (
             "domains = \"a.example.com\"\n[[certificate]]\ndomains = [\"a.example.com\", \"b.example.com\"]",
@@ -259,7 +260,7 @@ fn files_that_cannot_be_used_are_found_when_the_configuration_is_read() {
         format!("{0}{0}", text(&one.certificate, &one.key)),
     ];
     let expected = [
-        ("2:15", "`/nowhere/site.pem` cannot be read", "by the user who starts"),
+        ("2:15", "`/nowhere/site.pem` cannot be read", "`awaited = true` if it comes later"),
         ("3:7", "`/nowhere/site.pem` cannot be read", "by the user who starts"),
         ("2:15", "there is no certificate in it", "BEGIN CERTIFICATE"),
         ("3:7", "not a private key", "without a password"),
