@@ -117,6 +117,11 @@ impl Record {
         self.attempts.free_at(lineage.map(Lineage::life), self.seed, now)
     }
 
+    /// Whether a renewal failed, and is not tried again yet.
+    pub fn rests(&self, lineage: &Lineage, now: SystemTime) -> bool {
+        self.attempts.failures > 0 && now < self.free_at(Some(lineage), now)
+    }
+
     /// Names that failed and are not to be tried again yet.
     pub fn resting(&self, now: SystemTime) -> Vec<DomainName> {
         let resting = self.domains.keys().filter(|name| self.name_free_at(name, now) > now);

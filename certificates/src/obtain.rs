@@ -293,24 +293,27 @@ fn look(request: &Request, store: &Store) -> Result<Stored, ObtainError> {
         (None, Completeness::All) => store.name_for(first.as_str(), &names),
         (None, Completeness::Some { .. }) => store.name_for_some(first.as_str(), &names),
     };
-    let current = store.load(&name);
-    let is_kept = |lineage: &Lineage| lineage.is_for(&names) && !request.force && !lineage.is_due(SystemTime::now());
-    let Some(lineage) = current.clone().filter(is_kept) else {
-        return Ok(Stored::Wanting { name, current });
-    };
-    let is_ours = |stored: &str| request.issuers.iter().any(|issuer| issuer.server() == stored);
-    match store.server(&name) {
-        // Neither may a certificate for tests pass for a real one, nor replace it unasked.
-        Some(stored) if !is_ours(&stored) => {
-            let wanted: Vec<_> = request.issuers.iter().map(Issuer::server).collect();
-            Err(ObtainError::OtherAuthority { name, stored, wanted: wanted.join(" or ") })
-        }
-        stored => {
-            let server = stored.unwrap_or_else(|| request.renewal.server.clone());
-            store.mend(&lineage, &Renewal { server, ..request.renewal.clone() })?;
-            Ok(Stored::Kept(lineage))
-        }
+    if !Store::is_name(&name) {
+        return Err(ObtainError::Name { name });
     }
+    let now = SystemTime::now();
+    let current = store.load(&name);
+    let stored = store.server(&name);
+    let is_ours = |stored: &str| request.issuers.iter().any(|issuer| issuer.server() == stored);
+    let is_kept = |lineage: &Lineage| lineage.is_for(&names) && !request.force && !lineage.is_due(now);
+    let kept = current.clone().filter(is_kept);
+    // Neither may a certificate for tests pass for a real one, nor replace it unasked.
+    let is_good = current.as_ref().is_some_and(|lineage| now < lineage.not_after) && !request.force;
+    if let Some(stored) = stored.clone().filter(|stored| is_good && !is_ours(stored))
+        && (kept.is_some() || stored != Internal::SERVER)
+    {
+        let wanted: Vec<_> = request.issuers.iter().map(Issuer::server).collect();
+        return Err(ObtainError::OtherAuthority { name, stored, wanted: wanted.join(" or ") });
+    }
+    let Some(lineage) = kept else { return Ok(Stored::Wanting { name, current }) };
+    let server = stored.unwrap_or_else(|| request.renewal.server.clone());
+    store.mend(&lineage, &Renewal { server, ..request.renewal.clone() })?;
+    Ok(Stored::Kept(lineage))
 }
 
 /// The life of an internal certificate that stands in for a better one: at half of it the others are asked again.

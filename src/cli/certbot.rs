@@ -54,12 +54,12 @@ pub(super) fn run(given: &[OsString]) -> Exit {
     };
     let done = match arguments.verb {
         Some(Verb::Certonly) => translation::certonly(&arguments, &matches).map(|wanted| cert::obtain(&wanted)),
-        Some(Verb::Renew) => Ok(cert::renew(&translation::renew(&arguments))),
+        Some(Verb::Renew) => translation::renew(&arguments).map(|wanted| cert::renew(&wanted)),
         Some(Verb::Certificates) => Ok(listing::run(&arguments)),
         Some(Verb::Revoke) => Ok(cert::revoke(&translation::revoke(&arguments))),
-        Some(Verb::Delete) => Ok(cert::delete(&translation::delete(&arguments))),
+        Some(Verb::Delete) => translation::delete(&arguments).map(|wanted| cert::delete(&wanted)),
         Some(Verb::Register) => Ok(account::run(&translation::register(&arguments))),
-        Some(Verb::UpdateAccount) => Ok(account::run(&translation::update(&arguments))),
+        Some(Verb::UpdateAccount) => translation::update(&arguments).map(|wanted| account::run(&wanted)),
         Some(Verb::Unregister) => Ok(account::run(&account::Command::Deactivate(translation::which(&arguments)))),
         Some(Verb::ShowAccount) => Ok(account::run(&account::Command::Show(translation::which(&arguments)))),
         None => {

@@ -15,6 +15,12 @@ pub enum ObtainError {
     /// No name was given.
     #[error("a certificate needs a name")]
     NoDomain,
+    /// A certificate cannot be called so.
+    #[error("a certificate cannot be called {name:?}: that is no name of a file")]
+    Name {
+        /// The name.
+        name: String,
+    },
     /// No certificate authority was given.
     #[error("a certificate needs an authority that issues it")]
     NoAuthority,
@@ -188,9 +194,11 @@ impl ObtainError {
     /// Who can do something about it.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::NoDomain | Self::NoAuthority | Self::OtherAuthority { .. } | Self::Terms { .. } => {
-                Blame::Configuration
-            }
+            Self::NoDomain
+            | Self::Name { .. }
+            | Self::NoAuthority
+            | Self::OtherAuthority { .. }
+            | Self::Terms { .. } => Blame::Configuration,
             Self::ExternalAccount { .. } | Self::Profile { .. } | Self::NoAccount { .. } => Blame::Configuration,
             Self::Present { .. } | Self::Prepare { .. } => Blame::Configuration,
             Self::Store(_) | Self::Account { .. } | Self::Locked { .. } => Blame::Storage,
@@ -206,7 +214,8 @@ impl ObtainError {
         match self {
             Self::Refused { status, .. } if status.is_some_and(|status| 500 <= status || status == 429) => false,
             Self::Refused { kind, .. } => !matches!(kind.as_str(), "rateLimited" | "serverInternal" | "badNonce"),
-            Self::NoDomain | Self::NoAuthority | Self::OtherAuthority { .. } | Self::Terms { .. } => true,
+            Self::NoDomain | Self::Name { .. } | Self::NoAuthority | Self::OtherAuthority { .. } => true,
+            Self::Terms { .. } => true,
             Self::ExternalAccount { .. } | Self::Profile { .. } => true,
             Self::NoChallenge { .. } | Self::Account { .. } | Self::NoAccount { .. } => true,
             _ => false,

@@ -25,6 +25,18 @@ impl Store {
         }
     }
 
+    /// Programs are about to be told of this version, the first that they are told of.
+    ///
+    /// # Errors
+    ///
+    /// That cannot be remembered.
+    pub fn expect_deployment_of(&self, lineage: &Lineage) -> Result<(), StoreError> {
+        match self.last_deployed(&lineage.name) {
+            Some(_) => Ok(()),
+            None => self.deployed(&lineage.name, lineage.version.saturating_sub(1)),
+        }
+    }
+
     /// Programs know of this version.
     ///
     /// # Errors

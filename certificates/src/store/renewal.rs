@@ -51,6 +51,8 @@ impl Renewal {
     pub fn read(text: &str) -> Self {
         let file = Ini::parse(text);
         let value = |key: &str| file.value(PARAMETERS, key);
+        // What was read must never remove anything.
+        let command = |key: &str| value(key).filter(|command| !command.is_empty());
         let mut webroots: Vec<_> =
             file.pairs(WEBROOTS).filter_map(|(name, path)| Some((parsed(name)?, path.into_iter().next()?))).collect();
         webroots.sort();
@@ -64,10 +66,11 @@ impl Renewal {
                 value("http01_port").and_then(|port| port.parse().ok()),
             ),
             key: Some(KeyChoice {
+                // Before certbot wrote it, there was one kind.
                 kind: match (value("key_type").as_deref(), value("elliptic_curve").as_deref()) {
-                    (Some("rsa"), _) => KeyKind::Rsa,
-                    (_, Some("secp384r1")) => KeyKind::P384,
-                    _ => KeyKind::P256,
+                    (Some("ecdsa"), Some("secp384r1")) => KeyKind::P384,
+                    (Some("ecdsa"), _) => KeyKind::P256,
+                    _ => KeyKind::Rsa,
                 },
                 is_reused: value("reuse_key").as_deref() == Some("True"),
             }),
@@ -75,7 +78,7 @@ impl Renewal {
                 .map(Profile::Required)
                 .or_else(|| value("preferred_profile").map(Profile::Preferred)),
             preferred_chain: value("preferred_chain"),
-            hooks: Hooks { pre: value("pre_hook"), post: value("post_hook"), deploy: value("renew_hook") },
+            hooks: Hooks { pre: command("pre_hook"), post: command("post_hook"), deploy: command("renew_hook") },
             own: file.has(OWN).then(|| {
                 let first = |(key, values): (&str, Vec<String>)| Some((key.to_owned(), values.into_iter().next()?));
                 file.pairs(OWN).filter_map(first).collect()
@@ -120,16 +123,16 @@ impl Renewal {
         }
         let (address, port) = self.listen;
         let (required, preferred) = match &self.profile {
-            Some(Profile::Required(name)) => (Some(name), None),
-            Some(Profile::Preferred(name)) => (None, Some(name)),
+            Some(Profile::Required(name)) => (Some(name.clone()), Some(String::new())),
+            Some(Profile::Preferred(name)) => (Some(String::new()), Some(name.clone())),
             None => (None, None),
         };
         let said = [
             ("account", self.account.clone()),
             ("http01_address", address.map(|address| address.to_string())),
             ("http01_port", port.map(|port| port.to_string())),
-            ("required_profile", required.cloned()),
-            ("preferred_profile", preferred.cloned()),
+            ("required_profile", required),
+            ("preferred_profile", preferred),
             ("preferred_chain", self.preferred_chain.clone()),
             ("pre_hook", self.hooks.pre.clone()),
             ("post_hook", self.hooks.post.clone()),
@@ -146,7 +149,11 @@ impl Renewal {
             file.drop(OWN);
             own.iter().for_each(|(key, value)| file.set(OWN, key, value));
         }
-        if let Some((_, path)) = self.webroots.first() {
+        // Names that have none of their own are the last one's, so another order would lead them elsewhere.
+        let known = file.values(PARAMETERS, "webroot_path").unwrap_or_default();
+        if let Some((_, path)) = self.webroots.first()
+            && !self.webroots.iter().any(|(_, path)| known.contains(path))
+        {
             file.set_list(PARAMETERS, "webroot_path", &[path]);
         }
         for (domain, path) in &self.webroots {

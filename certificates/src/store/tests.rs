@@ -6,6 +6,7 @@ use authenticator_api::DomainName;
 use rcgen::{CertificateParams, KeyPair};
 
 use super::*;
+use crate::Names;
 
 fn certificate(names: &[&str]) -> (Issued, String) {
     let key = KeyPair::generate().unwrap();

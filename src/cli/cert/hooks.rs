@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::cli::report;
 
@@ -43,15 +43,16 @@ impl Hooks {
 
     /// A certificate is about to be renewed: runs what was not run before, and remembers what is to be run at the end.
     pub(super) async fn before(&mut self, pre: Option<&str>, post: Option<&str>) {
+        // First: whatever ends us in the middle, what a command has stopped is started again.
+        for command in self.commands(Moment::Post, post) {
+            if !self.last.contains(&command) {
+                self.last.push(command);
+            }
+        }
         for command in self.commands(Moment::Pre, pre) {
             if !self.begun.contains(&command) {
                 self.begun.push(command.clone());
                 self.run(Moment::Pre, &command, &[]).await;
-            }
-        }
-        for command in self.commands(Moment::Post, post) {
-            if !self.last.contains(&command) {
-                self.last.push(command);
             }
         }
     }
@@ -114,7 +115,7 @@ impl Hooks {
             true => Stdio::null(),
             false => std::io::stderr().as_fd().try_clone_to_owned()?.into(),
         };
-        let mut child = Command::new("/bin/sh")
+        let child = Command::new("/bin/sh")
             .args(["-c", command])
             .envs(about.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
@@ -122,16 +123,24 @@ impl Hooks {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
-        match tokio::time::timeout(self.timeout, child.wait()).await {
-            Ok(status) => status,
-            Err(_) => {
-                // With whatever it started.
-                if let Some(group) = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)) {
-                    let _ = kill_process_group(group, Signal::KILL);
-                }
-                child.wait().await?;
-                Err(std::io::Error::other(format!("it did not end within {:?} and was killed", self.timeout)))
-            }
+        let mut child = Group { child };
+        let ended = tokio::time::timeout(self.timeout, child.child.wait()).await;
+        ended.unwrap_or_else(|_| {
+            Err(std::io::Error::other(format!("it did not end within {:?} and was killed", self.timeout)))
+        })
+    }
+}
+
+/// A command with whatever it started, all of which ends with this.
+struct Group {
+    child: Child,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Without an id it has ended, and what it left in the background is meant to stay.
+        if let Some(group) = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)) {
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::SystemTime};
 
-use authenticator_api::{Authenticator, DomainName};
+use authenticator_api::Authenticator;
 use authenticator_standalone::Standalone;
 use authenticator_webroot::{Paths, Webroot};
-use certificates::{Authority, Completeness, Hooks, Issuer, Lineage, Obtained, Renewal, Request, Store};
+use certificates::{Authority, Completeness, Issuer, Lineage, Names, Obtained, Renewal, Request, Store};
 use interception::{Capability, missing_capabilities};
 
 use super::{
     arguments::{self, Arguments},
     attempt::{self, Failure, Means, PATIENCE, block_on},
-    options::{LETS_ENCRYPT, STAGING},
+    options::{LETS_ENCRYPT, STAGING, check_hooks},
     visitors::Visitors,
 };
 use crate::{
@@ -40,7 +40,7 @@ fn means(arguments: &Arguments) -> Result<Means<'_>, Failure> {
     Ok(Means {
         common: &arguments.common,
         hooks: &arguments.hooks,
-        commands: arguments.hooks.or(&Hooks::default()),
+        commands: arguments.hooks.or(&before(arguments).1.hooks),
         is_rehearsal: arguments.dry_run,
         intercept: intercept(arguments, &authenticator),
         authenticator,
@@ -103,9 +103,11 @@ fn request(arguments: &Arguments) -> Result<Request, Failure> {
         [first, rest @ ..] if rest.iter().all(|other| other.port() == first.port()) => (None, Some(first.port())),
         _ => (None, None),
     };
+    let (lineage, old) = before(arguments);
+    check_hooks(&arguments.hooks.or(&old.hooks))?;
     let authority = Authority {
         directory: server(arguments).to_owned(),
-        account: arguments.terms.account.clone(),
+        account: arguments.terms.account.clone().filter(|_| !arguments.dry_run),
         contact: mails(&arguments.contact),
         agree_to_terms: arguments.agree_tos,
         external_account: arguments.terms.external.account()?,
@@ -119,13 +121,13 @@ fn request(arguments: &Arguments) -> Result<Request, Failure> {
             authenticator: name.to_owned(),
             webroots,
             listen,
-            key: arguments.key.choice(),
+            key: arguments.key.choice(old.key).filter(|_| !arguments.dry_run),
             profile: authority.profile.clone(),
             preferred_chain: authority.preferred_chain.clone(),
-            hooks: arguments.hooks.or(&Hooks::default()),
+            hooks: arguments.hooks.or(&old.hooks),
             own: Some(Visitors::of(arguments).map(|visitors| visitors.written()).unwrap_or_default()),
         },
-        name: lineage(arguments, &domains)?,
+        name: lineage,
         domains,
         issuers: vec![Issuer::Acme(authority)],
         completeness: match arguments.allow_subset_of_names {
@@ -150,17 +152,22 @@ fn server(arguments: &Arguments) -> &str {
 }
 
 /// What the certificate is called, where that does not follow from its names.
-fn lineage(arguments: &Arguments, domains: &[DomainName]) -> Result<Option<String>, Failure> {
-    if arguments.cert_name.is_some() {
-        return Ok(arguments.cert_name.clone());
+fn lineage(arguments: &Arguments, store: &Store, wanted: &Names) -> Option<String> {
+    let loaded = || store.names().into_iter().filter_map(|name| store.load(&name));
+    if arguments.cert_name.is_some() || !arguments.expand || loaded().any(|lineage| lineage.is_for(wanted)) {
+        return arguments.cert_name.clone();
     }
-    let (store, wanted) = (Store::at(&arguments.common.storage), domains.iter().cloned().collect());
-    let smaller = store
-        .names()
-        .into_iter()
-        .find(|name| store.load(name).is_some_and(|lineage| lineage.is_part_of(&wanted) && !lineage.is_for(&wanted)));
-    let Some(smaller) = smaller.filter(|_| arguments.expand) else { return Ok(None) };
-    Ok(Some(smaller))
+    let smaller = loaded().filter(|lineage| lineage.is_part_of(wanted));
+    Some(smaller.max_by_key(|lineage| lineage.names.len())?.name)
+}
+
+/// How the certificate was obtained whose place the new one takes.
+fn before(arguments: &Arguments) -> (Option<String>, Renewal) {
+    let (store, wanted) = (Store::at(&arguments.common.storage), arguments.domains.iter().cloned().collect());
+    let named = lineage(arguments, &store, &wanted);
+    let first = arguments.domains.first().map(ToString::to_string).unwrap_or_default();
+    let name = named.clone().unwrap_or_else(|| store.name_for(&first, &wanted));
+    (named, store.renewal(&name).unwrap_or_default())
 }
 
 fn missing_privilege(arguments: &Arguments) -> Option<Exit> {
@@ -186,7 +193,10 @@ fn tell(arguments: &Arguments, obtained: &Obtained) {
         Obtained::Issued { saved, .. } => ("issued", &saved.lineage),
         Obtained::Unchanged { lineage, .. } => ("unchanged", lineage),
     };
-    if arguments.dry_run {
+    if arguments.dry_run && !arguments.common.json {
+        if arguments.common.quiet {
+            return;
+        }
         report::line(format!("the names are proven and nothing is saved: {}", lineage_names(lineage).join(", ")));
         return;
     }

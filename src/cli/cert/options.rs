@@ -81,6 +81,10 @@ pub(in crate::cli) struct KeyArguments {
     /// Use the private key of the current certificate again.
     #[arg(long)]
     pub(in crate::cli) reuse_key: bool,
+
+    /// Make a new private key although `--reuse-key` was given before.
+    #[arg(long, conflicts_with = "reuse_key")]
+    pub(in crate::cli) new_key: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -102,15 +106,23 @@ pub(in crate::cli) enum Curve {
 }
 
 impl KeyArguments {
-    /// `None` where nothing is said: then the key is as before.
-    pub(super) fn choice(&self) -> Option<KeyChoice> {
-        let is_said = self.key_type.is_some() || self.elliptic_curve.is_some() || self.reuse_key;
+    /// Whether any of them is there.
+    pub(in crate::cli) fn is_given(&self) -> bool {
+        self.choice(None).is_some()
+    }
+
+    /// What is said, and for the rest what the key was before. `None` where nothing is said at all.
+    pub(super) fn choice(&self, old: Option<KeyChoice>) -> Option<KeyChoice> {
+        let is_said = self.key_type.is_some() || self.elliptic_curve.is_some() || self.reuse_key || self.new_key;
+        let old = old.unwrap_or_default();
         let kind = match (self.key_type, self.elliptic_curve) {
             (Some(KeyType::Rsa), _) => KeyKind::Rsa,
             (_, Some(Curve::Secp384r1)) => KeyKind::P384,
-            _ => KeyKind::P256,
+            (_, Some(Curve::Secp256r1)) => KeyKind::P256,
+            (Some(KeyType::Ecdsa), None) if old.kind == KeyKind::Rsa => KeyKind::P256,
+            (_, None) => old.kind,
         };
-        is_said.then_some(KeyChoice { kind, is_reused: self.reuse_key })
+        is_said.then_some(KeyChoice { kind, is_reused: self.reuse_key || old.is_reused && !self.new_key })
     }
 }
 
@@ -161,6 +173,15 @@ impl ExternalArguments {
         let given = self.eab_kid.as_ref().zip(self.eab_hmac_key.as_ref());
         let account = given.map(|(id, key)| ExternalAccount::new(id, key)).transpose();
         account.map_err(|error| Failure::usage(error.to_string(), None))
+    }
+}
+
+/// What the options of a hook may say: certbot would look for the value of a name in its own file.
+pub(super) fn check_hooks(hooks: &Hooks) -> Result<(), Failure> {
+    let all = [&hooks.pre, &hooks.post, &hooks.deploy];
+    match all.into_iter().flatten().find(|command| command.contains("%(")) {
+        Some(command) => Err(Failure::usage(format!("`{command}`: certbot cannot read `%(` in a hook"), None)),
+        None => Ok(()),
     }
 }
 

@@ -9,9 +9,9 @@ use super::{
     arguments::{Authenticator, Method},
     attempt::{Failure, block_on, open_store},
     obtain::absolute,
-    options::{Common, HookArguments, KeyArguments, TermArguments},
+    options::{Common, HookArguments, KeyArguments, TermArguments, check_hooks},
     renew,
-    retire::lock,
+    retire::{account, lock},
     visitors::{DRAIN, Visitors},
 };
 use crate::{
@@ -77,7 +77,11 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     let changed = block_on(async {
         let store = Store::at(&arguments.common.storage);
         let unknown = || Failure::usage(format!("there is no certificate {name}"), Some("see `lockgate cert list`"));
-        let (lineage, renewal) = store.load(name).zip(store.renewal(name)).ok_or_else(unknown)?;
+        let loaded = store.load(name).zip(store.renewal(name)).filter(|_| store.names().contains(name));
+        let (lineage, renewal) = loaded.ok_or_else(unknown)?;
+        if let Some(id) = &arguments.terms.account {
+            account(&store, &renewal.server, Some(id))?;
+        }
         let names: Vec<_> = lineage.names.iter().cloned().collect();
         let changed = changed(arguments, renewal, &names)?;
         // What does not work now would not work when nobody is there.
@@ -121,11 +125,12 @@ fn changed(arguments: &Arguments, old: Renewal, names: &[authenticator_api::Doma
     } else if arguments.no_intercept {
         new.own = Some(std::collections::BTreeMap::new());
     }
-    new.key = arguments.key.choice().or(new.key);
+    new.key = arguments.key.choice(new.key).or(new.key);
     new.account = arguments.terms.account.clone().or(new.account);
     new.profile = arguments.terms.profile().or(new.profile);
     new.preferred_chain = arguments.terms.preferred_chain.clone().or(new.preferred_chain);
     new.hooks = arguments.hooks.or(&new.hooks);
+    check_hooks(&new.hooks)?;
     Ok(new)
 }
 

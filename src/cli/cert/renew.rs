@@ -12,8 +12,8 @@ use authenticator_api::{Authenticator, DomainName};
 use authenticator_standalone::Standalone;
 use authenticator_webroot::{Paths, Webroot};
 use certificates::{
-    Authenticators, Authority, Completeness, Internal, Issuer, Lineage, Presented, Renewal, Request, Store, Upkeep,
-    Visit,
+    Authenticators, Authority, Completeness, Internal, Issuer, KeyChoice, Lineage, Presented, Renewal, Request, Store,
+    Upkeep, Visit,
 };
 use clap::Args;
 
@@ -113,9 +113,12 @@ fn renew(arguments: &Arguments) -> Result<Vec<Outcome>, Failure> {
 pub(super) async fn rehearse(arguments: &Arguments, lineage: Lineage, renewal: Renewal) -> Result<(), Failure> {
     let session = Session::open(&arguments.common, &arguments.hooks, true).await?;
     let run = Run { arguments, session, real: Store::at(&arguments.common.storage) };
-    run.attempt(lineage, renewal, None, &mut Stopped::listen()?).await?;
+    let usual_webroot = run.real.configuration(&lineage.name).and_then(|(conf, _)| Renewal::usual_webroot(&conf));
+    let mut stopped = Stopped::listen()?;
+    let done = run.attempt(lineage, renewal, usual_webroot, &mut stopped).await;
+    // Whatever the hooks before it have stopped is started again.
     run.session.hooks.lock().await.end(&[], &[]).await;
-    Ok(())
+    done.map(|_| ())
 }
 
 /// One run of the command.
@@ -149,7 +152,13 @@ impl Done {
 impl Run<'_> {
     async fn certificate(&self, name: &str, stopped: &mut Stopped) -> Result<Done, Failure> {
         let Some((conf, renewal)) = self.real.configuration(name) else {
-            return Err(Failure::of("there is no renewal configuration that says how it was obtained"));
+            // Whoever takes that away does not want it renewed.
+            let message = "nothing says how it is renewed";
+            return if self.arguments.names.is_empty() {
+                Ok(Done::Nothing(message))
+            } else {
+                Err(Failure::of(message))
+            };
         };
         let is_named = self.arguments.names.iter().any(|named| named == name);
         if renewal.server == Internal::SERVER {
@@ -175,7 +184,7 @@ impl Run<'_> {
         usual_webroot: Option<String>,
         stopped: &mut Stopped,
     ) -> Result<Done, Failure> {
-        let authenticator = authenticator(&renewal, usual_webroot, &lineage, self.session.store.root())?;
+        let authenticator = authenticator(&renewal, usual_webroot, &lineage, self.real.root())?;
         let visitors = renewal.own.as_ref().and_then(Visitors::read);
         let watch = Watch::new(self.arguments.common.quiet, visitors.map(|visitors| visitors.led_to(&authenticator)));
         let commands = self.arguments.hooks.or(&renewal.hooks);
@@ -198,13 +207,16 @@ impl Run<'_> {
         let closed = watch.close().await;
         beside.end().await;
         let visit = visit?;
+        // Another process may have renewed it while we waited for it.
+        let lineage = self.session.store.load(&lineage.name).unwrap_or(lineage);
+        let record = self.session.store.record(&lineage.name);
         closed.map_err(|error| Failure::of(error.to_string()))?;
         match visit {
             Visit::Issued { .. } if self.arguments.dry_run => Ok(Done::Rehearsed),
             Visit::Issued { saved, .. } => deployed(&beside, &saved.lineage).await,
             Visit::Failed { error, .. } => Err(explained(error)),
             Visit::Rest { .. } if self.session.store.awaits_deployment(&lineage) => deployed(&beside, &lineage).await,
-            Visit::Rest { until } if lineage.is_due(SystemTime::now()) => {
+            Visit::Rest { until } if record.rests(&lineage, SystemTime::now()) => {
                 let minutes = until.duration_since(SystemTime::now()).unwrap_or_default().as_secs().div_ceil(60);
                 Err(Failure::of(format!(
                     "its renewal failed a short while ago; it is tried again in {minutes} minutes, or now with --force-renewal"
@@ -217,6 +229,9 @@ impl Run<'_> {
 
     fn request(&self, lineage: &Lineage, renewal: Renewal) -> Request {
         let is_rehearsal = self.arguments.dry_run;
+        // A key that is thrown away need not be of a kind that is not made.
+        let key = renewal.key.filter(|_| !is_rehearsal).or(is_rehearsal.then(KeyChoice::default));
+        let renewal = Renewal { key, ..renewal };
         let own = if is_rehearsal && renewal.server == LETS_ENCRYPT { STAGING } else { &renewal.server };
         let server = self.arguments.server.as_deref().unwrap_or(own).to_owned();
         Request {

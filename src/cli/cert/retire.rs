@@ -84,7 +84,10 @@ pub(in crate::cli) fn revoke(arguments: &Revoke) -> Exit {
         let lineage = loaded(&store, &name)?;
         let renewal = store.renewal(&name).filter(|renewal| !renewal.server.is_empty());
         let renewal = renewal.ok_or_else(|| Failure::of(format!("nothing says which authority {name} is from")))?;
-        let account = account(&store, &renewal.server, renewal.account.as_deref())?;
+        // One that is not there any more is no reason not to try another.
+        let known = store.stored_accounts(&renewal.server).map_err(|error| Failure::new(&error))?;
+        let own = renewal.account.filter(|id| known.iter().any(|account| account.id == *id));
+        let account = account(&store, &renewal.server, own.as_deref())?;
         let administration = Administration { client: &client, store: &store, patience: PATIENCE };
         let reason = arguments.reason.into();
         administration.revoke(&renewal.server, &account, &lineage, reason).await.map_err(explained)?;
@@ -125,13 +128,21 @@ pub(in crate::cli) fn delete(arguments: &Delete) -> Exit {
     deleted.map_or_else(|failure| failure.told(), |()| Exit::Success)
 }
 
-/// The account for an authority: this one, or the only one, or the newest.
+/// The account for an authority that is called so, or the only one.
 pub(in crate::cli) fn account(store: &Store, server: &str, id: Option<&str>) -> Result<StoredAccount, Failure> {
     let accounts = store.stored_accounts(server).map_err(|error| Failure::new(&error))?;
-    let named = accounts.iter().find(|account| Some(account.id.as_str()) == id);
-    let found = named.or(accounts.last()).cloned();
-    found
-        .ok_or_else(|| Failure::usage(format!("there is no account for {server}"), Some("see `lockgate account show`")))
+    let see = Some("see `lockgate account list`");
+    match (id, accounts.as_slice()) {
+        (_, []) => Err(Failure::usage(format!("there is no account for {server}"), see)),
+        (Some(id), all) => {
+            let found = all.iter().find(|account| account.id == id).cloned();
+            found.ok_or_else(|| Failure::usage(format!("there is no account {id} for {server}"), see))
+        }
+        (None, [one]) => Ok(one.clone()),
+        (None, _) => {
+            Err(Failure::usage(format!("there are several accounts for {server}: name one with --account"), see))
+        }
+    }
 }
 
 pub(in crate::cli) async fn lock(store: &Store, common: &Common) -> Result<Lock, Failure> {
@@ -154,7 +165,8 @@ fn same(one: &std::path::Path, other: &std::path::Path) -> bool {
 }
 
 fn loaded(store: &Store, name: &str) -> Result<Lineage, Failure> {
-    store.load(name).ok_or_else(|| unknown_name(name))
+    let lineage = store.load(name).filter(|_| store.names().iter().any(|known| known == name));
+    lineage.ok_or_else(|| unknown_name(name))
 }
 
 fn unknown_name(name: &str) -> Failure {

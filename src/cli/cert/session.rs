@@ -7,12 +7,13 @@ use std::{
 };
 
 use authenticator_api::{Authenticator, BoxFuture, Challenge};
-use certificates::{BoxError, Client, Hooks as Commands, Lineage, Observer, Progress, Store};
+use certificates::{BoxError, Client, Hooks as Commands, Lineage, Lock, Observer, Progress, Store};
 
 use super::{
     attempt::{Failure, open_store},
     hooks::Hooks,
     options::{Common, HookArguments},
+    retire::lock,
     watch::Watch,
 };
 use crate::cli::report;
@@ -22,6 +23,8 @@ pub(super) struct Session {
     pub(super) client: Client,
     pub(super) store: Store,
     pub(super) hooks: tokio::sync::Mutex<Hooks>,
+    /// Of the real storage, during a rehearsal: another renewal would want to listen in the same place.
+    _lock: Option<Lock>,
     /// The storage of a rehearsal, which has the accounts of the real one and nothing else.
     scratch: Option<PathBuf>,
 }
@@ -33,12 +36,13 @@ impl Session {
         let directory = (!hooks.no_directory_hooks).then(|| store.root().join("renewal-hooks"));
         let hooks = tokio::sync::Mutex::new(Hooks::new(directory, hooks.hook_timeout.0, common.quiet));
         if !is_rehearsal {
-            return Ok(Self { client, store, hooks, scratch: None });
+            return Ok(Self { client, store, hooks, _lock: None, scratch: None });
         }
+        let _lock = Some(lock(&store, common).await?);
         let scratch = scratch(&store).map_err(|error| Failure::new(&error))?;
         let store = open_store(scratch.clone()).await;
         // From here on it is removed when the session ends.
-        let mut session = Self { client, store: Store::at(&scratch), hooks, scratch: Some(scratch) };
+        let mut session = Self { client, store: Store::at(&scratch), hooks, _lock, scratch: Some(scratch) };
         session.store = store?;
         Ok(session)
     }
@@ -107,6 +111,8 @@ impl<'a> Beside<'a> {
         let store = &self.session.store;
         let names: Vec<_> = lineage.names.iter().map(ToString::to_string).collect();
         let command = self.commands.deploy.as_deref();
+        // The first one is no news yet, either, until they know of it.
+        store.expect_deployment_of(lineage).map_err(|error| Failure::new(&error))?;
         let is_deployed = self.session.hooks.lock().await.after(command, &store.live(&lineage.name), &names).await;
         if is_deployed {
             store.deployed(&lineage.name, lineage.version).map_err(|error| Failure::new(&error))?;

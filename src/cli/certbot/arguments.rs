@@ -93,10 +93,6 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "BITS")]
     pub(super) rsa_key_size: Option<u32>,
 
-    /// Make another key although `--reuse-key` was once given.
-    #[arg(long, conflicts_with = "reuse_key")]
-    pub(super) new_key: bool,
-
     /// The kind of certificate, where the authority has it.
     #[arg(long, value_name = "NAME")]
     pub(super) preferred_profile: Option<String>,
@@ -201,7 +197,7 @@ pub(super) struct WithoutMeaning {
     #[arg(long, hide = true)]
     no_eff_email: bool,
     #[arg(long, hide = true)]
-    no_autorenew: bool,
+    pub(super) no_autorenew: bool,
     #[arg(long, hide = true)]
     no_random_sleep_on_renew: bool,
     #[arg(long, hide = true)]

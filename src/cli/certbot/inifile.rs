@@ -14,7 +14,26 @@ pub(super) fn before(given: &[OsString]) -> Result<Vec<OsString>, String> {
         usual(given).into_iter().map(|path| (path, false)).chain(named.into_iter().map(|path| (path, true)))
     {
         match std::fs::read_to_string(&path) {
-            Ok(text) => all.extend(options(&text, &path)?),
+            Ok(text) => {
+                // Of what is said twice the command line counts, also where values could be added.
+                let is_new = |option: &OsString| {
+                    let text = option.to_string_lossy();
+                    let name = text.split('=').next().unwrap_or_default();
+                    let names = if ["--domain", "--domains"].contains(&name) {
+                        &["--domain", "--domains", "-d"][..]
+                    } else {
+                        &[]
+                    };
+                    let names: &[&str] = if name == "--webroot-path" { &["--webroot-path", "-w"] } else { names };
+                    !given.iter().any(|argument| {
+                        let argument = argument.to_string_lossy();
+                        let said = argument.split('=').next().unwrap_or_default();
+                        said == name
+                            || names.iter().any(|name| said == *name || (name.len() == 2 && said.starts_with(name)))
+                    })
+                };
+                all.extend(options(&text, &path)?.into_iter().filter(is_new));
+            }
             Err(error) if is_named => return Err(format!("cannot read {}: {error}", path.display())),
             Err(_) => {}
         }
@@ -67,6 +86,9 @@ fn options(text: &str, path: &Path) -> Result<Vec<OsString>, String> {
         if key.is_empty() || key.contains(char::is_whitespace) {
             return Err(format!("{}:{}: this is no option", path.display(), number + 1));
         }
+        let is_quoted = |quote: char| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+        let value =
+            if is_quoted('"') || is_quoted('\'') { value.get(1..value.len() - 1).unwrap_or_default() } else { value };
         let option = format!("--{}", key.trim_start_matches('-').replace('_', "-"));
         match value.to_ascii_lowercase().as_str() {
             "true" | "yes" => all.push(option.into()),
@@ -83,12 +105,18 @@ mod tests {
 
     #[test]
     fn lines_become_options() {
-        let text = "# Debian's\nmax-log-backups = 0\npreconfigured-renewal = True\n\nagree_tos=true\ntext = false\nemail: a@b.example\n";
+        let text = "pre-hook = \"systemctl stop nginx\"\n# Debian's\nmax-log-backups = 0\npreconfigured-renewal = True\n\nagree_tos=true\ntext = false\nemail: a@b.example\n";
         let all = options(text, Path::new("cli.ini")).unwrap();
         assert_eq!(
             all,
-            ["--max-log-backups=0", "--preconfigured-renewal", "--agree-tos", "--email=a@b.example"]
-                .map(OsString::from)
+            [
+                "--pre-hook=systemctl stop nginx",
+                "--max-log-backups=0",
+                "--preconfigured-renewal",
+                "--agree-tos",
+                "--email=a@b.example"
+            ]
+            .map(OsString::from)
         );
         assert_eq!(options("x\ntwo words = 1\n", Path::new("f")).unwrap_err(), "f:2: this is no option");
     }

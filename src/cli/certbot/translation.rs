@@ -14,6 +14,9 @@ use crate::cli::{
 };
 
 pub(super) fn certonly(arguments: &Arguments, matches: &ArgMatches) -> Result<ObtainArguments, String> {
+    if arguments.without_meaning.no_autorenew {
+        return Err("--no-autorenew: a certificate is left alone when its file in `renewal` is taken away".into());
+    }
     if let Some(other) = arguments.preferred_challenges.iter().find(|kind| !kind.starts_with("http")) {
         return Err(format!("{other} challenges are not answered here, only http ones"));
     }
@@ -79,16 +82,39 @@ pub(super) fn certonly(arguments: &Arguments, matches: &ArgMatches) -> Result<Ob
     })
 }
 
-pub(super) fn renew(arguments: &Arguments) -> cert::RenewArguments {
-    cert::RenewArguments {
+pub(super) fn renew(arguments: &Arguments) -> Result<cert::RenewArguments, String> {
+    let is_rehearsal = arguments.dry_run;
+    // What would be ignored is told: each certificate is renewed as it was obtained.
+    let refused = [
+        ("-d: name certificates with --cert-name", !arguments.domains.is_empty()),
+        ("--server without --dry-run", arguments.server.is_some() && !is_rehearsal),
+        ("--staging without --dry-run", arguments.staging && !is_rehearsal),
+        ("authenticators", arguments.authenticator.is_some() || arguments.standalone || arguments.webroot),
+        ("--webroot-path", !arguments.webroot_path.is_empty() || arguments.webroot_map.is_some()),
+        ("--http-01-port and --http-01-address", arguments.http_01_port != 80 || arguments.http_01_address.is_some()),
+        ("options about keys", arguments.key.is_given()),
+        (
+            "profiles and chains",
+            arguments.preferred_profile.is_some()
+                || arguments.required_profile.is_some()
+                || arguments.preferred_chain.is_some(),
+        ),
+        ("--account", arguments.account.is_some()),
+    ];
+    if let Some((what, _)) = refused.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(format!(
+            "renew does not take {what}; `lockgate cert reconfigure` changes how a certificate is renewed"
+        ));
+    }
+    Ok(cert::RenewArguments {
         names: arguments.cert_name.clone(),
         force_renewal: arguments.force_renewal,
         allow_subset_of_names: arguments.allow_subset_of_names,
         dry_run: arguments.dry_run,
-        server: arguments.server.clone().filter(|_| arguments.dry_run),
+        server: arguments.server.clone(),
         hooks: hooks(arguments),
         common: common(arguments),
-    }
+    })
 }
 
 pub(super) fn revoke(arguments: &Arguments) -> cert::Revoke {
@@ -96,13 +122,17 @@ pub(super) fn revoke(arguments: &Arguments) -> cert::Revoke {
         name: arguments.cert_name.first().cloned(),
         path: arguments.cert_path.clone().filter(|_| arguments.cert_name.is_empty()),
         reason: arguments.reason,
-        delete_after_revoke: arguments.delete_after_revoke,
+        // As certbot does where nobody can be asked.
+        delete_after_revoke: !arguments.no_delete_after_revoke,
         common: common(arguments),
     }
 }
 
-pub(super) fn delete(arguments: &Arguments) -> cert::Delete {
-    cert::Delete { names: arguments.cert_name.clone(), common: common(arguments) }
+pub(super) fn delete(arguments: &Arguments) -> Result<cert::Delete, String> {
+    if arguments.cert_name.is_empty() {
+        return Err("name the certificate with --cert-name".into());
+    }
+    Ok(cert::Delete { names: arguments.cert_name.clone(), common: common(arguments) })
 }
 
 pub(super) fn which(arguments: &Arguments) -> account::Which {
@@ -123,11 +153,12 @@ pub(super) fn register(arguments: &Arguments) -> account::Command {
     })
 }
 
-pub(super) fn update(arguments: &Arguments) -> account::Command {
-    account::Command::Update(account::Update {
-        which: which(arguments),
-        email: arguments.email.clone().into_iter().collect(),
-    })
+pub(super) fn update(arguments: &Arguments) -> Result<account::Command, String> {
+    if arguments.email.is_none() && !arguments.register_unsafely_without_email {
+        return Err("give the new address with --email, or say --register-unsafely-without-email".into());
+    }
+    let email = arguments.email.clone().into_iter().collect();
+    Ok(account::Command::Update(account::Update { which: which(arguments), email }))
 }
 
 pub(super) fn common(arguments: &Arguments) -> Common {
@@ -194,5 +225,5 @@ fn is_a_new_one(arguments: &Arguments, domains: &[DomainName]) -> Result<(), Str
 }
 
 fn domain(text: &str) -> Result<DomainName, String> {
-    text.parse().map_err(|error| format!("{text}: {error}"))
+    text.trim().parse().map_err(|error| format!("{text}: {error}"))
 }

@@ -1,8 +1,9 @@
 //! The operator's commands, when they fail or hang; and what is remembered of a certificate for its renewals.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use super::storage::{Stage, fails, said};
+use crate::support::obtain;
 
 #[test]
 fn a_deploy_hook_that_failed_is_run_again_and_loses_nothing() {
@@ -144,4 +145,72 @@ fn shells_and_manuals_know_the_commands() {
                _lockgate lockgate re cert; echo \"${COMPREPLY[@]}\"";
     let offered = said(bash.args(["-euc", ask]).arg(&script));
     assert!(["renew", "reconfigure", "revoke"].iter().all(|name| offered.contains(name)), "{offered}");
+}
+
+#[test]
+fn a_hook_that_certbot_has_stored_is_run_whatever_quotes_it_has() {
+    let stage = Stage::new();
+    let told = stage.storage().with_file_name("told");
+    let hook = format!("sh -c 'echo \"one, two\"' >> {}", told.display());
+    stage.made_by_certbot(&["--deploy-hook", &hook]);
+    fs::remove_file(&told).unwrap();
+    said(&stage.lockgate_asking(&["cert", "renew", "--force-renewal"]));
+    assert_eq!(fs::read_to_string(&told).unwrap(), "one, two\n");
+    said(&stage.certbot("renew", &["--force-renewal", "--no-random-sleep-on-renew"]));
+    assert_eq!(fs::read_to_string(&told).unwrap(), "one, two\none, two\n", "it is stored as it was");
+    // One of ours with everything in it is certbot's, too.
+    let hook = format!("sh -c 'echo \"three, # four\"' >> {}; true # it's", told.display());
+    let server = stage.pebble.directory_url();
+    let arguments = ["cert", "reconfigure", "--cert-name", "site.example", "--server", &server, "--deploy-hook", &hook];
+    said(&stage.lockgate_asking(&arguments));
+    said(&stage.certbot("renew", &["--force-renewal", "--no-random-sleep-on-renew"]));
+    assert!(fs::read_to_string(&told).unwrap().ends_with("one, two\nthree, # four\n"));
+    stage.is_good_for_both("4");
+}
+
+#[test]
+fn what_a_pre_hook_stopped_is_started_again_whatever_happens() {
+    let stage = Stage::new();
+    stage.made_by_us();
+    let (stopped, started) = (stage.storage().join("stopped"), stage.storage().join("started"));
+    let [stop, start] = [&stopped, &started].map(|file| format!("touch {}", file.display()));
+    let webroot = stage.storage().join("www");
+    fs::create_dir(&webroot).unwrap();
+    // A rehearsal that fails.
+    let (server, path) = (stage.pebble.directory_url(), webroot.display().to_string());
+    let arguments = ["cert", "reconfigure", "--cert-name", "site.example", "--server", &server, "-w", &path];
+    fails(&stage.lockgate_asking(&[&arguments[..], &["--pre-hook", &stop, "--post-hook", &start]].concat()), 1);
+    assert!(stopped.exists() && started.exists());
+    fs::remove_file(&started).unwrap();
+    // A signal while the command runs that stops something.
+    let stop = format!("{stop}2; sleep 1000");
+    let arguments = ["cert", "renew", "--force-renewal", "--pre-hook", &stop, "--post-hook", &start];
+    let mut process = test_support::Process::spawn(&stage.lockgate_asking(&arguments)).unwrap();
+    let has_begun = || stage.storage().join("stopped2").exists().then_some(());
+    test_support::poll(Duration::from_secs(20), has_begun).expect("the hook runs");
+    process.signal(test_support::Signal::TERM);
+    assert_eq!(process.wait(Duration::from_secs(20)).unwrap().code(), Some(1), "{}", process.output());
+    assert!(started.exists(), "{}", process.output());
+}
+
+#[test]
+fn names_that_are_no_names_and_accounts_that_are_not_there_change_nothing() {
+    let stage = Stage::new();
+    stage.made_by_us();
+    let before = files(&stage.storage());
+    for name in ["", "..", "../x", "../../x", ".hidden", "README"] {
+        let mut command = obtain(&stage.place(), &stage.pebble, &stage.storage(), &["site.example"]);
+        fails(command.args(["--force", "--cert-name", name]), 1);
+        for command in ["delete", "revoke", "show", "reconfigure"] {
+            fails(&stage.lockgate(&["cert", command, "--cert-name", name]), 64);
+        }
+    }
+    let server = stage.pebble.directory_url();
+    let of =
+        |command: &str, id: &str| stage.lockgate_asking(&["account", command, "--server", &server, "--account", id]);
+    for command in ["deactivate", "update", "show"] {
+        fails(&of(command, "0123456789abcdef"), 64);
+    }
+    assert_eq!(files(&stage.storage()), before);
+    stage.is_good_for_both("1");
 }

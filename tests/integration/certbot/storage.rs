@@ -161,6 +161,7 @@ fn keys_stay_of_the_kind_that_certbot_was_told() {
         stage.made_by_certbot(arguments);
         let key = || fs::read_to_string(stage.storage().join("live/site.example/privkey.pem")).unwrap();
         let before = key();
+        said(&stage.lockgate_asking(&["cert", "renew", "--dry-run"]));
         said(&stage.lockgate_asking(&["cert", "renew", "--force-renewal"]));
         stage.is_good_for_both("2");
         assert_eq!(key() == before, kind == "RSA", "{kind}");
