@@ -49,8 +49,8 @@ fn a_kill_at_any_write_leaves_a_certificate_that_loads_and_a_next_run_that_succe
             }
             let (survived, output) = run(&killed_at(number, &command(&pebble, storage.path(), port, &["--force"])));
             if survived {
-                // strace counts the calls of each thread, and on a busy machine files are written by more than one.
-                assert!(number > 8, "only {number} writes were interrupted: {output}");
+                // strace counts the calls of each thread, and one thread writes all files.
+                assert!(number > 12, "only {number} writes were interrupted: {output}");
                 break;
             }
             // What was there is there, or what was about to be.

@@ -61,7 +61,9 @@ impl Failure {
 
 /// Runs something that takes a runtime, to its end.
 pub(in crate::cli) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    // One thread for files: they are written one after the other anyway, and tests can kill it at each write.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).max_blocking_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(&error))?;
     let result = runtime.block_on(work);
     // After a second Ctrl-C a drain may still be going on: it is not waited for.
@@ -93,13 +95,30 @@ impl Stopped {
         self.is_stopped
     }
 
+    /// Ready when one comes, with a word for it.
+    async fn signal(&mut self) -> &'static str {
+        let what = tokio::select! {
+            _ = self.interrupt.recv() => "interrupted",
+            _ = self.terminate.recv() => "terminated",
+            _ = self.hang_up.recv() => "hung up",
+        };
+        self.is_stopped = true;
+        what
+    }
+
+    /// Goes on with the operator's deploy hooks until they end. One that is running when a signal comes is killed.
+    pub(super) async fn deploying<T>(&mut self, hooks: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            done = hooks => Ok(done),
+            what = self.signal() => Err(Failure::of(format!("{what} while a hook was running, which was killed"))),
+        }
+    }
+
     /// Goes on with this until it ends, or until one of them comes.
     pub(super) async fn unless<T>(&mut self, work: impl Future<Output = T>, watch: &Watch) -> Result<T, Failure> {
         let what = tokio::select! {
             done = work => return Ok(done),
-            _ = self.interrupt.recv() => "interrupted",
-            _ = self.terminate.recv() => "terminated",
-            _ = self.hang_up.recv() => "hung up",
+            what = self.signal() => what,
             () = watch.lost() => "the gate closed by itself: the process that held it ended;",
         };
         self.is_stopped = true;
@@ -148,9 +167,12 @@ pub(in crate::cli) async fn run(request: &Request, means: Means<'_>) -> Result<O
     };
     // A certificate that nobody keeps is no news.
     let deployed = match &result {
-        Ok(Obtained::Issued { saved, .. }) if !means.is_rehearsal => beside.deploy(&saved.lineage).await,
+        Ok(Obtained::Issued { saved, .. }) if !means.is_rehearsal => {
+            stopped.deploying(beside.deploy(&saved.lineage)).await.flatten()
+        }
         _ => Ok(true),
     };
+    // Not ended by a signal: whatever the first hooks stopped is started again.
     session.hooks.lock().await.end(&names(&renewed), &names(&failed)).await;
     match (result, closed) {
         (Ok(_), Err(error)) => Err(Failure::of(format!("the certificate is saved, but: {error}"))),

@@ -213,9 +213,11 @@ impl Run<'_> {
         closed.map_err(|error| Failure::of(error.to_string()))?;
         match visit {
             Visit::Issued { .. } if self.arguments.dry_run => Ok(Done::Rehearsed),
-            Visit::Issued { saved, .. } => deployed(&beside, &saved.lineage).await,
+            Visit::Issued { saved, .. } => stopped.deploying(deployed(&beside, &saved.lineage)).await.flatten(),
             Visit::Failed { error, .. } => Err(explained(error)),
-            Visit::Rest { .. } if self.session.store.awaits_deployment(&lineage) => deployed(&beside, &lineage).await,
+            Visit::Rest { .. } if self.session.store.awaits_deployment(&lineage) => {
+                stopped.deploying(deployed(&beside, &lineage)).await.flatten()
+            }
             Visit::Rest { until } if record.rests(&lineage, SystemTime::now()) => {
                 let minutes = until.duration_since(SystemTime::now()).unwrap_or_default().as_secs().div_ceil(60);
                 Err(Failure::of(format!(

@@ -7,7 +7,7 @@ use std::{
 };
 
 use authenticator_api::{Authenticator, BoxFuture, Challenge};
-use certificates::{BoxError, Client, Hooks as Commands, Lineage, Lock, Observer, Progress, Store};
+use certificates::{BoxError, Client, Hooks as Commands, Lineage, Lock, Observer, Progress, Store, StoreError};
 
 use super::{
     attempt::{Failure, open_store},
@@ -112,13 +112,25 @@ impl<'a> Beside<'a> {
         let names: Vec<_> = lineage.names.iter().map(ToString::to_string).collect();
         let command = self.commands.deploy.as_deref();
         // The first one is no news yet, either, until they know of it.
-        store.expect_deployment_of(lineage).map_err(|error| Failure::new(&error))?;
+        let first = lineage.clone();
+        on_disk(store, move |store| store.expect_deployment_of(&first)).await?;
         let is_deployed = self.session.hooks.lock().await.after(command, &store.live(&lineage.name), &names).await;
         if is_deployed {
-            store.deployed(&lineage.name, lineage.version).map_err(|error| Failure::new(&error))?;
+            let (name, version) = (lineage.name.clone(), lineage.version);
+            on_disk(store, move |store| store.deployed(&name, version)).await?;
         }
         Ok(is_deployed)
     }
+}
+
+/// Work on files, beside the runtime's threads.
+async fn on_disk(
+    store: &Store,
+    work: impl FnOnce(&Store) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), Failure> {
+    let store = store.clone();
+    let done = tokio::task::spawn_blocking(move || work(&store)).await;
+    done.map_err(|error| Failure::new(&error))?.map_err(|error| Failure::new(&error))
 }
 
 impl Observer for Beside<'_> {

@@ -30,9 +30,9 @@ fn a_renewal_that_is_killed_at_any_write_costs_nothing() {
             scope.spawn(move || survived.fetch_max(kill_every(lane), Ordering::SeqCst));
         }
     });
-    // strace counts the calls of each thread, and on a busy machine files are written by more than one.
+    // strace counts the calls of each thread, and one thread writes all files.
     let survived = survived.into_inner();
-    assert!(survived > 8, "only {survived} writes were interrupted");
+    assert!(survived > 20, "only {survived} writes were interrupted");
 }
 
 /// Kills renewals at the `lane`th write and every few from there on; returns the number of the one that was not reached.

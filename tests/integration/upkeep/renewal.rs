@@ -28,6 +28,7 @@ fn a_window_that_moves_into_the_past_renews_at_once_with_replaces_and_without_wh
     let orders = || stage.front.journal().orders().into_iter().cloned().collect::<Vec<_>>();
     assert_eq!(orders()[1].replaces.as_ref(), Some(&certificates[0].id));
     let second = stored(&site.storage, "site.example");
+    running.knows_when(&site.storage, "site.example");
 
     // The next one has a replacement already, for all that the authority knows.
     stage.want_renewal_of_the_last();
