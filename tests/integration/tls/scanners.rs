@@ -94,12 +94,21 @@ fn testssl_finds_nothing_worse_than_low() {
             .iter()
             .filter(|finding| !["OK", "INFO", "LOW"].contains(&finding["severity"].as_str().unwrap()))
             .filter(|finding| !EXPECTED.iter().any(|(id, _)| finding["id"] == *id))
+            .filter(|finding| !is_without_a_ticket(finding))
             .collect();
         assert!(worse.is_empty(), "{kind}: {worse:#?}");
         for (id, reason) in EXPECTED {
             assert!(has(id), "{kind}: {id} is not found any more ({reason})");
         }
     });
+}
+
+/// Whether it could not find out if sessions are taken up again: openssl, which has nothing to send, may be gone before the ticket of
+/// TLS 1.3 arrives, and has none to show when it comes again. That sessions are taken up again is tested by itself (`sessions`).
+fn is_without_a_ticket(finding: &serde_json::Value) -> bool {
+    finding["id"] == "sessionresumption_ticket"
+        && finding["severity"] == "WARN"
+        && finding["finding"].as_str().is_some_and(|text| text.contains("connect problem"))
 }
 
 /// What is worse than "low", and is not about the listener.
