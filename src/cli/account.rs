@@ -8,7 +8,7 @@ use super::{
     cert::{
         Common, ExternalArguments, Failure, LETS_ENCRYPT, PATIENCE, STAGING,
         attempt::{block_on, explained, open_store},
-        retire::{account, lock},
+        session::lock,
     },
     report,
 };
@@ -136,7 +136,7 @@ impl<'a> Session<'a> {
     }
 
     fn account(&self) -> Result<StoredAccount, Failure> {
-        account(&self.store, self.server(), self.which.account.as_deref())
+        stored(&self.store, self.server(), self.which.account.as_deref())
     }
 
     fn administration(&self) -> Administration<'_> {
@@ -210,6 +210,23 @@ impl<'a> Session<'a> {
     fn say(&self, text: &str) {
         if !self.which.common.quiet {
             report::line(text);
+        }
+    }
+}
+
+/// The account for an authority that is called so, or the only one.
+pub(super) fn stored(store: &Store, server: &str, id: Option<&str>) -> Result<StoredAccount, Failure> {
+    let accounts = store.stored_accounts(server).map_err(|error| Failure::new(&error))?;
+    let see = Some("see `lockgate account list`");
+    match (id, accounts.as_slice()) {
+        (_, []) => Err(Failure::usage(format!("there is no account for {server}"), see)),
+        (Some(id), all) => {
+            let found = all.iter().find(|account| account.id == id).cloned();
+            found.ok_or_else(|| Failure::usage(format!("there is no account {id} for {server}"), see))
+        }
+        (None, [one]) => Ok(one.clone()),
+        (None, _) => {
+            Err(Failure::usage(format!("there are several accounts for {server}: name one with --account"), see))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use test_support::{Pebble, Place, Process, require, scratch_dir};
 
-use crate::support::obtain;
+use crate::support::{killed_at, obtain};
 
 /// System calls by which files get their contents and names on disk.
 const CALLS: &str = "fsync,rename,renameat,renameat2,symlink,symlinkat";
@@ -22,11 +22,9 @@ fn run(command: &Command) -> (bool, String) {
 }
 
 /// The same command, killed by the kernel at the `number`th of [`CALLS`].
-fn killed_at(number: usize, command: &Command) -> Command {
-    let mut traced = Command::new("strace");
-    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}")]);
-    traced.args(["-e", &format!("inject={CALLS}:signal=KILL:when={number}")]);
-    traced.arg(command.get_program()).args(command.get_args());
+fn killed(number: usize, command: &Command) -> Command {
+    let mut traced = killed_at(&Place::Loopback, CALLS, number);
+    traced.args(command.get_args());
     traced
 }
 
@@ -47,7 +45,7 @@ fn a_kill_at_any_write_leaves_a_certificate_that_loads_and_a_next_run_that_succe
                 let (succeeded, output) = run(&command(&pebble, storage.path(), port, &[]));
                 assert!(succeeded, "{output}");
             }
-            let (survived, output) = run(&killed_at(number, &command(&pebble, storage.path(), port, &["--force"])));
+            let (survived, output) = run(&killed(number, &command(&pebble, storage.path(), port, &["--force"])));
             if survived {
                 // strace counts the calls of each thread, and one thread writes all files.
                 assert!(number > 12, "only {number} writes were interrupted: {output}");

@@ -4,6 +4,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::Path,
     process::Command,
+    thread,
     time::Duration,
 };
 
@@ -80,4 +81,21 @@ pub(crate) fn wait_for_no_table(namespace: &Namespace, within: Duration) {
 /// Connections that say nothing.
 pub(crate) fn silent_connections(from: &Namespace, to: &[SocketAddr], number: usize) -> Vec<TcpStream> {
     (0..number).map(|index| Place::from(from).connect(to[index % to.len()]).unwrap()).collect()
+}
+
+/// The program in a place, killed by the kernel at the `number`th of these system calls in one of its threads.
+pub(crate) fn killed_at(place: &Place, calls: &str, number: usize) -> Command {
+    let mut traced = place.command("strace");
+    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+    traced.args(["-e", &format!("inject={calls}:signal=KILL:when={number}"), LOCKGATE]);
+    traced
+}
+
+/// Does work for each lane from 1 on, all at a time: it is mostly waiting. Returns the largest result.
+pub(crate) fn in_lanes(lanes: usize, work: impl Fn(usize) -> usize + Sync) -> usize {
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (1..=lanes).map(|lane| (lane, &work)).collect();
+        let all: Vec<_> = lanes.into_iter().map(|(lane, work)| scope.spawn(move || work(lane))).collect();
+        all.into_iter().map(|lane| lane.join().unwrap()).max().unwrap_or_default()
+    })
 }

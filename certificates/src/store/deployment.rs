@@ -13,28 +13,13 @@ impl Store {
         self.last_deployed(&lineage.name).is_some_and(|version| version < lineage.version)
     }
 
-    /// Programs will be told of a version after this one, if they were not told of anything before.
+    /// Programs know of this version, unless it is known what they were told of.
     ///
     /// # Errors
     ///
     /// That cannot be remembered.
-    pub fn expect_deployment(&self, lineage: &Lineage) -> Result<(), StoreError> {
-        match self.last_deployed(&lineage.name) {
-            Some(_) => Ok(()),
-            None => self.deployed(&lineage.name, lineage.version),
-        }
-    }
-
-    /// Programs are about to be told of this version, the first that they are told of.
-    ///
-    /// # Errors
-    ///
-    /// That cannot be remembered.
-    pub fn expect_deployment_of(&self, lineage: &Lineage) -> Result<(), StoreError> {
-        match self.last_deployed(&lineage.name) {
-            Some(_) => Ok(()),
-            None => self.deployed(&lineage.name, lineage.version.saturating_sub(1)),
-        }
+    pub fn presume_deployed(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        if self.last_deployed(name).is_some() { Ok(()) } else { self.deployed(name, version) }
     }
 
     /// Programs know of this version.

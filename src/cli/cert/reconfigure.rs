@@ -11,11 +11,11 @@ use super::{
     obtain::absolute,
     options::{Common, HookArguments, KeyArguments, TermArguments, check_hooks},
     renew,
-    retire::{account, lock},
+    session::lock,
     visitors::{DRAIN, Visitors},
 };
 use crate::{
-    cli::{Exit, report},
+    cli::{Exit, account, report},
     config::Level,
 };
 
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         let loaded = store.load(name).zip(store.renewal(name)).filter(|_| store.names().contains(name));
         let (lineage, renewal) = loaded.ok_or_else(unknown)?;
         if let Some(id) = &arguments.terms.account {
-            account(&store, &renewal.server, Some(id))?;
+            account::stored(&store, &renewal.server, Some(id))?;
         }
         let names: Vec<_> = lineage.names.iter().cloned().collect();
         let changed = changed(arguments, renewal, &names)?;

@@ -1,14 +1,15 @@
 //! `lockgate cert revoke` and `lockgate cert delete`: the end of a certificate.
 
-use certificates::{Administration, Client, Lineage, Lock, RevocationReason, Store, StoredAccount};
+use certificates::{Administration, Client, Lineage, RevocationReason, Store};
 use clap::{Args, ValueEnum};
 
 use super::{
     attempt::{Failure, PATIENCE, block_on, explained, open_store},
     options::Common,
+    session::lock,
 };
 use crate::{
-    cli::{Exit, report},
+    cli::{Exit, account, report},
     config::Level,
 };
 
@@ -87,7 +88,7 @@ pub(in crate::cli) fn revoke(arguments: &Revoke) -> Exit {
         // One that is not there any more is no reason not to try another.
         let known = store.stored_accounts(&renewal.server).map_err(|error| Failure::new(&error))?;
         let own = renewal.account.filter(|id| known.iter().any(|account| account.id == *id));
-        let account = account(&store, &renewal.server, own.as_deref())?;
+        let account = account::stored(&store, &renewal.server, own.as_deref())?;
         let administration = Administration { client: &client, store: &store, patience: PATIENCE };
         let reason = arguments.reason.into();
         administration.revoke(&renewal.server, &account, &lineage, reason).await.map_err(explained)?;
@@ -126,28 +127,6 @@ pub(in crate::cli) fn delete(arguments: &Delete) -> Exit {
         Ok(())
     });
     deleted.map_or_else(|failure| failure.told(), |()| Exit::Success)
-}
-
-/// The account for an authority that is called so, or the only one.
-pub(in crate::cli) fn account(store: &Store, server: &str, id: Option<&str>) -> Result<StoredAccount, Failure> {
-    let accounts = store.stored_accounts(server).map_err(|error| Failure::new(&error))?;
-    let see = Some("see `lockgate account list`");
-    match (id, accounts.as_slice()) {
-        (_, []) => Err(Failure::usage(format!("there is no account for {server}"), see)),
-        (Some(id), all) => {
-            let found = all.iter().find(|account| account.id == id).cloned();
-            found.ok_or_else(|| Failure::usage(format!("there is no account {id} for {server}"), see))
-        }
-        (None, [one]) => Ok(one.clone()),
-        (None, _) => {
-            Err(Failure::usage(format!("there are several accounts for {server}: name one with --account"), see))
-        }
-    }
-}
-
-pub(in crate::cli) async fn lock(store: &Store, common: &Common) -> Result<Lock, Failure> {
-    let waiting = |holder: &str| report::error(format!("waiting for {holder}"));
-    Lock::acquire(store.root(), common.lock_timeout.0, waiting).await.map_err(|error| Failure::new(&error))
 }
 
 fn named(arguments: &Revoke, store: &Store) -> Result<String, Failure> {

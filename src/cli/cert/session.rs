@@ -13,7 +13,6 @@ use super::{
     attempt::{Failure, open_store},
     hooks::Hooks,
     options::{Common, HookArguments},
-    retire::lock,
     watch::Watch,
 };
 use crate::cli::report;
@@ -46,6 +45,12 @@ impl Session {
         session.store = store?;
         Ok(session)
     }
+}
+
+/// The storage for this process alone.
+pub(in crate::cli) async fn lock(store: &Store, common: &Common) -> Result<Lock, Failure> {
+    let waiting = |holder: &str| report::error(format!("waiting for {holder}"));
+    Lock::acquire(store.root(), common.lock_timeout.0, waiting).await.map_err(|error| Failure::new(&error))
 }
 
 impl Drop for Session {
@@ -111,9 +116,9 @@ impl<'a> Beside<'a> {
         let store = &self.session.store;
         let names: Vec<_> = lineage.names.iter().map(ToString::to_string).collect();
         let command = self.commands.deploy.as_deref();
+        let (name, version) = (lineage.name.clone(), lineage.version);
         // The first one is no news yet, either, until they know of it.
-        let first = lineage.clone();
-        on_disk(store, move |store| store.expect_deployment_of(&first)).await?;
+        on_disk(store, move |store| store.presume_deployed(&name, version.saturating_sub(1))).await?;
         let is_deployed = self.session.hooks.lock().await.after(command, &store.live(&lineage.name), &names).await;
         if is_deployed {
             let (name, version) = (lineage.name.clone(), lineage.version);
@@ -142,7 +147,8 @@ impl Observer for Beside<'_> {
         Box::pin(async move {
             if let Some(lineage) = self.lineage.clone() {
                 let store = self.session.store.clone();
-                tokio::task::spawn_blocking(move || store.expect_deployment(&lineage)).await??;
+                let presume = move || store.presume_deployed(&lineage.name, lineage.version);
+                tokio::task::spawn_blocking(presume).await??;
             }
             let (pre, post) = (self.commands.pre.as_deref(), self.commands.post.as_deref());
             self.session.hooks.lock().await.before(pre, post).await;

@@ -14,32 +14,29 @@ pub(super) fn before(given: &[OsString]) -> Result<Vec<OsString>, String> {
         usual(given).into_iter().map(|path| (path, false)).chain(named.into_iter().map(|path| (path, true)))
     {
         match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                // Of what is said twice the command line counts, also where values could be added.
-                let is_new = |option: &OsString| {
-                    let text = option.to_string_lossy();
-                    let name = text.split('=').next().unwrap_or_default();
-                    let names = if ["--domain", "--domains"].contains(&name) {
-                        &["--domain", "--domains", "-d"][..]
-                    } else {
-                        &[]
-                    };
-                    let names: &[&str] = if name == "--webroot-path" { &["--webroot-path", "-w"] } else { names };
-                    !given.iter().any(|argument| {
-                        let argument = argument.to_string_lossy();
-                        let said = argument.split('=').next().unwrap_or_default();
-                        said == name
-                            || names.iter().any(|name| said == *name || (name.len() == 2 && said.starts_with(name)))
-                    })
-                };
-                all.extend(options(&text, &path)?.into_iter().filter(is_new));
-            }
+            // Of what is said twice the command line counts, also where values could be added.
+            Ok(text) => all.extend(options(&text, &path)?.into_iter().filter(|option| !is_said(given, option))),
             Err(error) if is_named => return Err(format!("cannot read {}: {error}", path.display())),
             Err(_) => {}
         }
     }
     all.extend(given.iter().cloned());
     Ok(all)
+}
+
+/// Whether the command line has this option, in whichever of its spellings.
+fn is_said(given: &[OsString], option: &OsString) -> bool {
+    let name_of = |argument: &OsString| argument.to_string_lossy().split('=').next().unwrap_or_default().to_owned();
+    let name = name_of(option);
+    let short = match name.as_str() {
+        "--domain" | "--domains" => Some("-d"),
+        "--webroot-path" => Some("-w"),
+        _ => None,
+    };
+    let others: &[&str] = if short == Some("-d") { &["--domain", "--domains"] } else { &[] };
+    given.iter().map(name_of).any(|said| {
+        said == name || others.contains(&said.as_str()) || short.is_some_and(|short| said.starts_with(short))
+    })
 }
 
 /// Where certbot looks, and the storage that is given.

@@ -1,44 +1,25 @@
 //! In certbot's place: what was written for it goes on.
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, time::Duration};
+use std::{fs, os::unix::fs::symlink, process::Command, time::Duration};
 
-use tempfile::TempDir;
-use test_support::{Network, Nginx, Pebble, PebbleOptions, Place, Process, scratch_dir};
+use test_support::{Nginx, Process};
 
+use super::storage::Stage;
 use crate::support::LOCKGATE;
 
-/// A machine on which `certbot` is what the test says, and an authority that comes to its port 80.
-struct Stage {
-    network: Network<2>,
-    pebble: Pebble,
-    directory: TempDir,
+/// A machine on which `certbot` may be ours.
+fn stage() -> Stage {
+    let stage = Stage::new();
+    fs::create_dir(stage.file("bin")).unwrap();
+    symlink(LOCKGATE, stage.file("bin/certbot")).unwrap();
+    stage
 }
 
 impl Stage {
-    fn new() -> Self {
-        let network = Network::new(["site", "authority"]).unwrap();
-        let [site, authority] = network.hosts();
-        let options =
-            PebbleOptions { place: authority.into(), site: site.into(), http_port: 80, ipv6: true, refused_nonces: 0 };
-        let pebble = Pebble::with(options).unwrap();
-        let directory = scratch_dir().unwrap();
-        fs::create_dir(directory.path().join("bin")).unwrap();
-        symlink(LOCKGATE, directory.path().join("bin/certbot")).unwrap();
-        Self { pebble, directory, network }
-    }
-
-    fn place(&self) -> Place {
-        (&self.network.hosts()[0]).into()
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     /// A script, on a machine with Debian's certbot or with ours.
     fn script(&self, is_ours: bool, text: &str) -> Command {
         let mut command = self.place().command("sh");
-        command.args(["-euc", text]).current_dir(self.directory.path());
+        command.args(["-euc", text]).current_dir(self.file(""));
         let path = std::env::var("PATH").unwrap();
         if is_ours {
             command.env("PATH", format!("{}:{path}", self.file("bin").display()));
@@ -55,11 +36,6 @@ impl Stage {
         assert_eq!(status.code(), Some(code), "{text}: {}", process.output());
         process.output()
     }
-
-    fn version(&self) -> String {
-        let target = fs::read_link(self.file("config/live/site.example/fullchain.pem")).unwrap();
-        target.file_stem().unwrap().to_str().unwrap().trim_start_matches("fullchain").to_owned()
-    }
 }
 
 const OBTAIN: &str = "certbot certonly $DIRS -n --standalone --agree-tos --register-unsafely-without-email \
@@ -67,7 +43,7 @@ const OBTAIN: &str = "certbot certonly $DIRS -n --standalone --agree-tos --regis
 
 #[test]
 fn a_timers_script_runs_unchanged() {
-    let stage = Stage::new();
+    let stage = stage();
     // Obtained by the real one, with a hook that is stored and one in the directory.
     stage.ends(false, OBTAIN, 0);
     let hooks = stage.file("config/renewal-hooks");
@@ -105,7 +81,7 @@ fn a_timers_script_runs_unchanged() {
 
 #[test]
 fn what_certbots_options_say_is_done() {
-    let stage = Stage::new();
+    let stage = stage();
     let nginx = Nginx::start_at(&stage.place(), 80).unwrap();
     let root = nginx.root().display().to_string();
     let webroot = format!(

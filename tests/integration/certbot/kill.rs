@@ -1,18 +1,11 @@
 //! A renewal that is killed at any write: the tree loads, certbot agrees, and the next run succeeds.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use test_support::{Process, require};
 
 use super::storage::{Stage, said};
-use crate::support::LOCKGATE;
+use crate::support::{in_lanes, killed_at};
 
 /// System calls by which files get their contents and names on disk.
 const CALLS: &str = "fsync,rename,renameat,renameat2,symlink,symlinkat,unlink,unlinkat";
@@ -23,15 +16,8 @@ const LANES: usize = 2;
 #[test]
 fn a_renewal_that_is_killed_at_any_write_costs_nothing() {
     require("strace").unwrap();
-    let survived = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for lane in 1..=LANES {
-            let survived = &survived;
-            scope.spawn(move || survived.fetch_max(kill_every(lane), Ordering::SeqCst));
-        }
-    });
     // strace counts the calls of each thread, and one thread writes all files.
-    let survived = survived.into_inner();
+    let survived = in_lanes(LANES, kill_every);
     assert!(survived > 20, "only {survived} writes were interrupted");
 }
 
@@ -46,10 +32,8 @@ fn kill_every(lane: usize) -> usize {
     for number in (lane..200).step_by(LANES) {
         fs::remove_dir_all(stage.storage()).unwrap();
         copy(&whole, &stage.storage());
-        let mut traced = stage.place().command("strace");
-        traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}")]);
-        traced.args(["-e", &format!("inject={CALLS}:signal=KILL:when={number}"), LOCKGATE]).args(renew);
-        traced.arg("--storage").arg(stage.storage()).arg("--ca-file").arg(stage.pebble.ca_file());
+        let mut traced = killed_at(&stage.place(), CALLS, number);
+        traced.args(renew).arg("--storage").arg(stage.storage()).arg("--ca-file").arg(stage.pebble.ca_file());
         let mut process = Process::spawn(&traced).unwrap();
         let survives = process.wait(Duration::from_secs(60)).unwrap().success();
         let what = format!("after a kill at write {number}");

@@ -50,8 +50,12 @@ impl Stage {
         self.site().into()
     }
 
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     pub(super) fn storage(&self) -> PathBuf {
-        self.directory.path().join("config")
+        self.file("config")
     }
 
     pub(super) fn certbot(&self, subcommand: &str, arguments: &[&str]) -> Command {

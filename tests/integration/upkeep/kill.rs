@@ -1,12 +1,6 @@
 //! A process that is killed in the middle of a renewal: the next one serves at once with what there was, and goes on.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::{fs, path::Path, process::Command, thread};
 
 use test_support::{
     Lockgate, Place,
@@ -15,7 +9,7 @@ use test_support::{
 };
 
 use super::{A_REST, A_ROUND, DEADLINE, FIRST, ISSUED, ONE, Running, Site, Stage, TWO_DAYS, record, stored};
-use crate::support::LOCKGATE;
+use crate::support::{in_lanes, killed_at};
 
 /// System calls by which files get their contents and names on disk.
 const CALLS: &str = "fsync,rename,renameat,renameat2,symlink,symlinkat";
@@ -74,11 +68,8 @@ fn a_kill_at_any_step_of_an_order_costs_what_the_authority_has_done_and_no_more(
 }
 
 /// The service, killed by the kernel at the `number`th of [`CALLS`]; `None` when it is not even ready by then.
-fn killed_at<'s>(number: usize, site: &Site<'s>) -> Option<Running<'s>> {
-    let mut traced = Place::Loopback.command("strace");
-    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={CALLS}")]);
-    traced.args(["-e", &format!("inject={CALLS}:signal=KILL:when={number}"), LOCKGATE]);
-    site.try_run_by(traced).ok()
+fn started_and_killed_at<'s>(number: usize, site: &Site<'s>) -> Option<Running<'s>> {
+    site.try_run_by(killed_at(&Place::Loopback, CALLS, number)).ok()
 }
 
 /// The certificate is saved and so is what was learnt about it, or the process was killed.
@@ -95,15 +86,8 @@ fn survives(mut running: Running<'_>, site: &Site<'_>) -> bool {
 #[test]
 fn a_kill_at_any_write_leaves_a_certificate_that_is_served_at_once() {
     require("strace").unwrap();
-    let survived = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for lane in 1..=LANES {
-            let survived = &survived;
-            scope.spawn(move || survived.fetch_max(kill_every(lane), Ordering::SeqCst));
-        }
-    });
     // strace counts the calls of each thread, and on a busy machine files are written by more than one.
-    let survived = survived.into_inner();
+    let survived = in_lanes(LANES, kill_every);
     assert!(survived > 8, "only {survived} writes were interrupted");
 }
 
@@ -127,7 +111,7 @@ fn kill_every(lane: usize) -> usize {
         fs::remove_dir_all(&site.storage).unwrap();
         copy(&kept, &site.storage);
         stage.clock.set(TWO_DAYS).unwrap();
-        if killed_at(number, &site).is_some_and(|running| survives(running, &site)) {
+        if started_and_killed_at(number, &site).is_some_and(|running| survives(running, &site)) {
             assert_eq!(stage.front.spent() - before, ONE);
             return number;
         }
