@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, fs, ops::Range, path::Path};
 use plugin_api::config::{Problem, Problems, Source, Span};
 
 use self::{chain::Link, conf::Conf, document::Origins};
-pub(crate) use self::{complaint::complaint, overview::table as overview, warning::Warnings};
+pub(crate) use self::{chain::VERSION, complaint::complaint, overview::table as overview, warning::Warnings};
 use crate::{
     config::{self, LoadError},
     lasting::Lasting,

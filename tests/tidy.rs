@@ -14,6 +14,8 @@ use std::{
     process::Command,
 };
 
+use plugin_api::Meter as _;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const LOCKGATE: &str = env!("CARGO_BIN_EXE_lockgate");
 
@@ -169,6 +171,18 @@ fn readmes_list_the_keys_that_the_decoder_knows() {
         let table = tables.get(name_of(&path)).unwrap_or_else(|| panic!("{} is not in the registry", name_of(&path)));
         holds(&readme, "keys", table);
     }
+}
+
+/// `LOCKGATE_UPDATE=1 cargo test --test tidy` writes the table anew.
+#[test]
+fn a_readme_lists_the_counters_of_the_engine() {
+    let rows: String = proxy_core::Counters::default()
+        .readings()
+        .iter()
+        .map(|reading| format!("| `{}` | {} |\n", reading.name, reading.help))
+        .collect();
+    let table = format!("| counter | what it counts |\n|---|---|\n{rows}");
+    holds(&Path::new(ROOT).join("plugins/stats/README.md"), "counters", table.trim());
 }
 
 /// `LOCKGATE_UPDATE=1 cargo test --test tidy` writes the table anew.

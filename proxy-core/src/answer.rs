@@ -17,8 +17,14 @@ pub(crate) struct Answer {
     pub(crate) phrase: Option<&'static str>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// The sentence of an error page that a plugin may render in its own way.
-    page: Option<String>,
+    /// What an error page says, which a plugin may render in its own way.
+    page: Option<Words>,
+}
+
+/// What an error page says.
+struct Words {
+    reason: String,
+    error: Option<String>,
 }
 
 impl Answer {
@@ -30,6 +36,14 @@ impl Answer {
     /// The same with other words behind its status.
     pub(crate) fn with_phrase(mut self, phrase: &'static str) -> Self {
         self.phrase = Some(phrase);
+        self
+    }
+
+    /// The same with what the system said of the failure.
+    pub(crate) fn with_error(mut self, error: Option<String>) -> Self {
+        if let Some(words) = &mut self.page {
+            words.error = error;
+        }
         self
     }
 
@@ -51,9 +65,10 @@ impl Answer {
         connection: &Connection,
         line: Option<&str>,
     ) -> Vec<Broken> {
-        let Some(reason) = self.page.take().filter(|_| run.chain().renders_pages()) else { return Vec::new() };
-        let mut page = Page::new(self.status, self.phrase(), &reason);
+        let Some(words) = self.page.take().filter(|_| run.chain().renders_pages()) else { return Vec::new() };
+        let mut page = Page::new(self.status, self.phrase(), &words.reason);
         page.line = line;
+        page.error = words.error.as_deref();
         let (rendered, broken) = run.page(request, connection, &page).await;
         if let Some(Rendered { body, content_type }) = rendered {
             self.body = body;
@@ -114,7 +129,7 @@ impl Answer {
 
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
-        let Response { status, phrase, mut headers, body } = response;
+        let Response { status, phrase, mut headers, body, fault: _ } = response;
         let mut page = None;
         for framing in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
             headers.remove(framing);
@@ -122,12 +137,15 @@ impl From<Response> for Answer {
         let body = match body {
             Content::Bytes(bytes) => bytes,
             Content::Page(reason) => {
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+                let mut all = HeaderMap::with_capacity(headers.len() + 2);
+                all.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+                all.extend(headers);
+                headers = all;
                 if KEPT_BY_CACHES.contains(&status) {
                     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 }
                 let body = render(status, &reason).into();
-                page = Some(reason);
+                page = Some(Words { reason, error: None });
                 body
             }
         };

@@ -80,7 +80,7 @@ async fn decide(flight: &mut Flight, parts: &Parts) -> Outcome {
             Err(broken) => flight.broken(&broken),
         },
         Ok(Decision::Respond { response, .. }) => {
-            flight.count_denial(response.status);
+            flight.count_fault(&response);
             flight.reply = Some(Reply::Hooked((*response).into()));
         }
         Ok(Decision::Upstream { .. }) => {
@@ -130,8 +130,7 @@ async fn settled(flight: &mut Flight, parts: &Parts) -> Option<Answer> {
 fn unreachable(flight: &mut Flight, target: &Target, failure: Failure) {
     flight.origin.shard.metrics.count(Metric::ConnectFailures);
     narrative::unreachable(&target.address, target.parent.as_deref(), failure);
-    flight.progress.ending = Ending::Upstream;
-    flight.reply = Some(Reply::Hooked(flight.origin.generation.wording.failure(failure, target.unreachable_status)));
+    flight.unreachable(failure, target.unreachable_status);
 }
 
 /// Tells the client that the tunnel is open, and gives the server what the client has sent already.

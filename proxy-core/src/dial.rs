@@ -77,7 +77,7 @@ async fn straight(target: &Target, origin: &Origin) -> Result<Dialled, DialError
         race(&addresses, &target.bind, &origin.connection, target.connect_timeout),
     );
     let stream = connected.await.map_err(|_elapsed| DialError::Failed(Failure::ConnectTimeout))??;
-    let to = stream.peer_addr().map_err(|_gone| DialError::Failed(Failure::Connect))?;
+    let to = stream.peer_addr().map_err(|_gone| DialError::Failed(Failure::Connect(None)))?;
     Ok(Dialled { stream: Stream::Tcp(stream), to, early: BytesMut::new() })
 }
 
@@ -97,7 +97,7 @@ async fn resolve(resolver: &Resolver, address: &Address, connection: &Connection
             Err(error) => Err(unresolved(name, &error)),
         },
         // TCP only: a tunnel moves bytes between sockets that have addresses.
-        Address::Unix(_) => Err(Failure::Connect),
+        Address::Unix(_) => Err(Failure::Connect(None)),
     }
 }
 
@@ -126,7 +126,7 @@ pub(crate) async fn race(
 ) -> Result<TcpStream, DialError> {
     let mut attempts = FuturesUnordered::new();
     let mut rest = addresses.iter();
-    let mut failure = Failure::Connect;
+    let mut failure = Failure::Connect(None);
     loop {
         if let Some(to) = rest.next() {
             attempts.push(tokio::time::timeout(timeout, connect(*to, bind, connection)));
@@ -138,7 +138,7 @@ pub(crate) async fn race(
                 Some(Ok(Ok(stream))) => return Ok(stream),
                 Some(Ok(Err(error))) => {
                     tracing::debug!(target: "lockgate::upstream", %error, "cannot connect");
-                    failure = Failure::Connect;
+                    failure = Failure::Connect(error.raw_os_error());
                 }
                 Some(Err(_)) => failure = Failure::ConnectTimeout,
                 None if !others => return Err(DialError::Failed(failure)),
@@ -212,7 +212,7 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         assert!(matches!(
             race(&[refuses], &Bind::Any, &connection(), timeout).await,
-            Err(DialError::Failed(Failure::Connect))
+            Err(DialError::Failed(Failure::Connect(Some(_))))
         ));
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
-use plugin_api::{Chain, Connection, Ending, Form, Outcome, Request, chain::Run};
+use plugin_api::{Chain, Connection, Ending, Fault, Form, Outcome, Request, Response, chain::Run};
 
 pub(crate) use self::pulse::Pulse;
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     metrics::Metric,
     narrative,
     shard::Shard,
-    upstream::Attempts,
+    upstream::{Attempts, Failure},
 };
 
 /// A request in flight. Dropping it ends it: it is counted and logged exactly once, whatever happened.
@@ -158,11 +158,24 @@ impl Flight {
         self.reply = Some(Reply::Plain(page));
     }
 
-    /// Counts an answer of a plugin that says who or what is not wanted here.
-    pub(crate) fn count_denial(&self, status: StatusCode) {
-        use StatusCode as S;
-        if matches!(status, S::UNAUTHORIZED | S::FORBIDDEN | S::PROXY_AUTHENTICATION_REQUIRED) {
-            self.origin.shard.metrics.count(Metric::Denied);
+    /// The request reached nobody: settles the page that says so. `status` is the one to use when that is the server's fault.
+    pub(crate) fn unreachable(&mut self, failure: Failure, status: Option<StatusCode>) {
+        if failure == Failure::Loop {
+            self.origin.shard.metrics.count(Metric::Bad);
+        }
+        self.progress.ending = Ending::Upstream;
+        self.reply = Some(Reply::Hooked(self.origin.generation.wording.failure(failure, status)));
+    }
+
+    /// Counts what an answer of a plugin finds wrong with the request.
+    pub(crate) fn count_fault(&self, response: &Response) {
+        let metrics = &self.origin.shard.metrics;
+        let fault = response.fault.or_else(|| Fault::of(response.status));
+        if let Some(Fault::Client | Fault::Target) = fault {
+            metrics.count(Metric::Denied);
+        }
+        if let Some(Fault::Request | Fault::Target) = fault {
+            metrics.count(Metric::Bad);
         }
     }
 

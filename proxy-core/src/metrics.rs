@@ -48,7 +48,9 @@ impl Counters {
 
 impl Meter for Counters {
     fn readings(&self) -> Vec<Reading> {
-        self.snapshot().iter().map(|(name, value)| Reading::new(name, value)).collect()
+        let values = self.snapshot().0;
+        let all = Metric::ALL.iter().zip(values);
+        all.map(|((_, name, help), value)| Reading::new(name, value).with_help(help.trim_start())).collect()
     }
 }
 
@@ -74,7 +76,7 @@ impl Snapshot {
 
     /// Every counter with its name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        Metric::ALL.iter().map(|(_, name)| *name).zip(self.0.iter().copied())
+        Metric::ALL.iter().map(|(_, name, _)| *name).zip(self.0.iter().copied())
     }
 }
 
@@ -87,7 +89,8 @@ macro_rules! metrics {
         }
 
         impl Metric {
-            const ALL: &[(Self, &'static str)] = &[$((Self::$variant, $name)),+];
+            /// Each with its name and what it means.
+            const ALL: &[(Self, &'static str, &'static str)] = &[$((Self::$variant, $name, concat!($($doc),+))),+];
         }
     };
 }
@@ -115,8 +118,11 @@ metrics! {
     Aborted = "lockgate_requests_aborted_total",
     /// Requests that the edge refused before a chain saw them.
     Refused = "lockgate_requests_refused_total",
-    /// Requests that a plugin denied: answered with 401, 403 or 407 before they went anywhere.
+    /// Requests that a plugin denied, for who asked or for what was asked for, before they went anywhere.
     Denied = "lockgate_requests_denied_total",
+    /// Requests that reached a chain and could not be done as they were asked: a plugin refused how, or what for; they led
+    /// back to this proxy; or the server's answer was none.
+    Bad = "lockgate_requests_bad_total",
     /// Requests that no route took.
     Unrouted = "lockgate_requests_unrouted_total",
     /// Hooks that failed or panicked.

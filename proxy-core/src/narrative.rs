@@ -79,7 +79,7 @@ pub(crate) fn unreachable(to: &Address, parent: Option<&Parent>, failure: Failur
         Failure::Resolve | Failure::ResolveTimeout | Failure::ParentName => {
             tracing::error!(target: "lockgate::narrative", "opensock: Could not retrieve address info for {host}:{port}");
         }
-        Failure::Connect | Failure::ConnectTimeout | Failure::Parent => {
+        Failure::Connect(_) | Failure::ConnectTimeout | Failure::Parent => {
             tracing::error!(target: "lockgate::narrative", "opensock: Could not establish a connection to {host}:{port}");
         }
         Failure::Loop | Failure::NotPublic => {}

@@ -126,7 +126,7 @@ impl ProxyHttp for Relay {
                 let host = flight.line.host.as_deref();
                 let Some(peer) = attempts.http_peer(&to, &flight.origin.connection, host, flight.watch.is_some())
                 else {
-                    attempts.failure = Some(Failure::Connect);
+                    attempts.failure = Some(Failure::Connect(None));
                     continue;
                 };
                 if flight.origin.generation.log.is_some() {
@@ -135,13 +135,12 @@ impl ProxyHttp for Relay {
                 return Ok(Box::new(peer));
             }
             if attempts.is_circle() || attempts.peer().settings().fall_through == FallThrough::Never {
-                let failure = attempts.failure.unwrap_or(Failure::Connect);
+                let failure = attempts.failure.unwrap_or(Failure::Connect(None));
                 if let Some((address, parent)) = attempts.aim() {
                     narrative::unreachable(address, parent, failure);
                 }
-                flight.progress.ending = Ending::Upstream;
                 let status = attempts.peer().settings().unreachable_status;
-                flight.reply = Some(Reply::Hooked(flight.origin.generation.wording.failure(failure, status)));
+                flight.unreachable(failure, status);
                 return Err(refusal());
             }
             // The peer could not answer, and its plugin said that the chain goes on then.
@@ -167,7 +166,7 @@ impl ProxyHttp for Relay {
             _ => tracing::debug!(target: "lockgate::upstream", %peer, %error, "cannot connect"),
         }
         if let Some(attempts) = ctx.as_mut().and_then(|flight| flight.attempts.as_mut()) {
-            attempts.unconnected(error.etype(), &self.shard.metrics);
+            attempts.unconnected(&error, &self.shard.metrics);
             // Asks pingora to call `upstream_peer` again, which knows whether there is another address.
             error.set_retry(true);
         }
@@ -340,6 +339,9 @@ impl ProxyHttp for Relay {
         if flight.reply.is_none() {
             let (ending, answer) = classify(error, flight);
             flight.progress.ending = ending;
+            if ending == Ending::Upstream {
+                self.shard.metrics.count(Metric::Bad);
+            }
             flight.reply = answer.map(Reply::Hooked);
         }
         if head_is_out(session) || flight.reply.is_none() {

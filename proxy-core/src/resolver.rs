@@ -48,6 +48,14 @@ impl Resolver {
     /// The addresses of `name`: IPv6 and IPv4 in turn, in the order of the system's preference. While the name service does
     /// not answer, those that it gave last are still good.
     pub(crate) async fn resolve(&self, name: &Arc<str>) -> Answer {
+        // Case means nothing in a name (RFC 4343): however it is written, it is one look-up.
+        let lower: Arc<str>;
+        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lower = name.to_ascii_lowercase().into();
+            &lower
+        } else {
+            name
+        };
         let entry = self.entry(name);
         let patience = if entry.before.is_some() { PATIENCE } else { DEADLINE };
         match tokio::time::timeout(patience, entry.look_up.clone()).await {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::StatusCode;
-use pingora::ErrorType;
+use pingora::{Error, ErrorType};
 use plugin_api::{Address, Connection, Parent, ParentKind, Peer};
 
 use crate::{
@@ -55,8 +55,9 @@ pub(crate) enum Destination {
 /// Why no address could be connected; the last one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Refused, unreachable, or the TLS handshake failed.
-    Connect,
+    /// Refused, unreachable, or the TLS handshake failed; with the number of what the system said, if it said anything
+    /// (errno(3)).
+    Connect(Option<i32>),
     /// No answer to the attempt to connect.
     ConnectTimeout,
     /// The name has no address.
@@ -221,12 +222,14 @@ impl Attempts {
     }
 
     /// Notes that the current destination could not be connected.
-    pub(crate) fn unconnected(&mut self, error: &ErrorType, metrics: &Metrics) {
+    pub(crate) fn unconnected(&mut self, error: &Error, metrics: &Metrics) {
+        let number = system_error(error);
+        let error = error.etype();
         let timed_out = matches!(error, ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout);
         self.failure = Some(match self.peer.settings().parent {
             Some(_) => Failure::Parent,
             None if timed_out => Failure::ConnectTimeout,
-            None => Failure::Connect,
+            None => Failure::Connect(number),
         });
         use ErrorType as E;
         let is_its_fault = match error {
@@ -281,7 +284,7 @@ impl Failure {
     /// What is told of it, in our own words.
     pub(crate) fn told(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Connect => (StatusCode::BAD_GATEWAY, "The server behind this proxy cannot be reached."),
+            Self::Connect(_) => (StatusCode::BAD_GATEWAY, "The server behind this proxy cannot be reached."),
             Self::ConnectTimeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not accept the connection in time.")
             }
@@ -295,9 +298,39 @@ impl Failure {
         }
     }
 
+    /// What the system says of it (strerror(3), gai_strerror(3)).
+    pub(crate) fn error(self) -> Option<String> {
+        let words = match self {
+            Self::Connect(number) => {
+                let text = std::io::Error::from_raw_os_error(number?).to_string();
+                // Rust adds the number.
+                return Some(
+                    text.rsplit_once(" (os error").map_or_else(|| text.clone(), |(words, _)| words.to_owned()),
+                );
+            }
+            Self::ConnectTimeout => "Connection timed out",
+            Self::Resolve => "Name or service not known",
+            Self::ResolveTimeout => "Temporary failure in name resolution",
+            Self::Loop | Self::NotPublic | Self::Parent | Self::ParentName => return None,
+        };
+        Some(words.to_owned())
+    }
+
     /// Whether the server is to blame.
     pub(crate) fn is_servers(self) -> bool {
-        matches!(self, Self::Connect | Self::ConnectTimeout | Self::Resolve | Self::ResolveTimeout)
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout | Self::Resolve | Self::ResolveTimeout)
+    }
+}
+
+/// The number of the system's error that is behind another one. Pingora's own errors keep theirs as a cause, not as a source.
+fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    if let Some(error) = error.downcast_ref::<std::io::Error>() {
+        return error.raw_os_error();
+    }
+    let pingoras = error.downcast_ref::<Error>().or_else(|| error.downcast_ref::<Box<Error>>().map(|error| &**error));
+    match pingoras {
+        Some(error) => system_error(error.cause.as_deref()?),
+        None => system_error(error.source()?),
     }
 }
 

@@ -37,21 +37,21 @@ impl Wording {
     pub(crate) fn failure(self, failure: Failure, unreachable: Option<StatusCode>) -> Answer {
         let (status, reason) = failure.told();
         let status = unreachable.filter(|_| failure.is_servers()).unwrap_or(status);
-        let page = Answer::page(status, reason);
+        let page = |reason| Answer::page(status, reason).with_error(failure.error());
         match (self, failure) {
-            (Self::Plain, _) => page,
+            (Self::Plain, _) => page(reason),
             (Self::Tinyproxy, Failure::Loop) => {
                 Answer::page(StatusCode::BAD_REQUEST, "You tried to connect to the machine the proxy is running on")
             }
             (Self::Tinyproxy, Failure::Parent | Failure::ParentName) => {
                 let reason = "A network error occurred while trying to connect to the upstream web proxy.";
-                Answer::page(status, reason).with_phrase("Unable to connect to upstream proxy")
+                page(reason).with_phrase("Unable to connect to upstream proxy")
             }
             (Self::Tinyproxy, failure) if failure.is_servers() => {
                 let reason = "Tinyproxy was unable to connect to the remote web server.";
-                Answer::page(status, reason).with_phrase("Unable to connect")
+                page(reason).with_phrase("Unable to connect")
             }
-            (Self::Tinyproxy, _) => page,
+            (Self::Tinyproxy, _) => page(reason),
         }
     }
 
@@ -97,8 +97,11 @@ mod tests {
         let too_long = Refusal { status: StatusCode::URI_TOO_LONG, reason: "long" };
         assert_eq!(told(&Wording::Plain.refusal(too_long)), (414, "URI Too Long"));
         assert_eq!(told(&Wording::Tinyproxy.refusal(too_long)), (400, "Bad Request"));
-        assert_eq!(told(&Wording::Plain.failure(Failure::Connect, None)), (502, "Bad Gateway"));
-        assert_eq!(told(&Wording::Plain.failure(Failure::Connect, unreachable)), (500, "Internal Server Error"));
+        assert_eq!(told(&Wording::Plain.failure(Failure::Connect(Some(111)), None)), (502, "Bad Gateway"));
+        assert_eq!(
+            told(&Wording::Plain.failure(Failure::Connect(Some(111)), unreachable)),
+            (500, "Internal Server Error")
+        );
         assert_eq!(told(&Wording::Tinyproxy.failure(Failure::Resolve, unreachable)), (500, "Unable to connect"));
         let parent = Wording::Tinyproxy.failure(Failure::Parent, unreachable);
         assert_eq!(told(&parent), (502, "Unable to connect to upstream proxy"));

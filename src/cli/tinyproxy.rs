@@ -12,7 +12,7 @@ use super::{Exit, report};
 use crate::{
     lasting::Lasting,
     process::{Manner, Service},
-    tinyproxy::{self, Mode},
+    tinyproxy::{self, Mode, VERSION},
 };
 
 /// The arguments after the name, if this is to be tinyproxy: by the program's own name, or by that of the subcommand.
@@ -108,8 +108,6 @@ fn parse(arguments: Vec<OsString>) -> Result<Wish, OptionError> {
 
 /// The name under which it is found.
 const NAME: &str = "tinyproxy";
-/// The version whose behaviour this has: scripts compare it.
-const VERSION: &str = "1.11.3";
 /// Where packages of tinyproxy have it.
 const FILE: &str = "/etc/tinyproxy/tinyproxy.conf";
 

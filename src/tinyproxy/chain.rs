@@ -85,6 +85,7 @@ impl Writer<'_> {
             self.document.entry("default", path(&default.value), &default.span);
         }
         self.document.entry("package", "tinyproxy", span);
+        self.document.entry("version", VERSION, span);
         self.document.entry("website", env!("CARGO_PKG_REPOSITORY"), span);
     }
 
@@ -101,6 +102,7 @@ impl Writer<'_> {
             self.document.entry("file", self.surroundings.mode.path(&file.value), &file.span);
         }
         self.document.entry("package", "tinyproxy", span);
+        self.document.entry("version", VERSION, span);
         self.document.entry("website", env!("CARGO_PKG_REPOSITORY"), span);
     }
 
@@ -373,6 +375,8 @@ fn parent(rule: &Rule) -> Value {
 
 /// What `forward` takes for a proxy that nobody reaches.
 const NULL_ROUTE: &str = "0.0.0.0:0";
+/// The release whose behaviour this has, in pages and for `-v`: scripts compare it.
+pub(crate) const VERSION: &str = "1.11.3";
 /// The name under which tinyproxy shows its statistics.
 const STAT_HOST: &str = "tinyproxy.stats";
 /// tinyproxy says 500 when it reaches nobody, and scripts and pages rely on it.

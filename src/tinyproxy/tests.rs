@@ -68,6 +68,7 @@ name = "proxy"
 use = "stats"
 host = "tinyproxy.stats"
 package = "tinyproxy"
+version = "1.11.3"
 website = "https://github.com/lockgate/lockgate"
 
 [[route.chain]]

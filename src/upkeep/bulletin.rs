@@ -52,16 +52,19 @@ impl Bulletin {
             // A name without a certificate is one whose certificate is long gone, for whoever is to be woken up by it.
             let seconds = entry.not_after.map_or(i64::MIN, |not_after| seconds_until(not_after, now));
             let days = if seconds == i64::MIN { -1 } else { seconds.div_euclid(86_400) };
-            all.push(Reading::labelled("lockgate_certificate_days_left", of(name), days));
+            all.push(Reading::labelled("lockgate_certificate_days_left", of(name), days).with_help(DAYS_LEFT));
         }
         for (name, entry) in entries.iter() {
             let at = entry.not_after.map_or(0, |at| seconds_until(at, SystemTime::UNIX_EPOCH));
-            all.push(Reading::labelled("lockgate_certificate_not_after_seconds", of(name), at));
+            all.push(Reading::labelled("lockgate_certificate_not_after_seconds", of(name), at).with_help(NOT_AFTER));
         }
         for (name, entry) in entries.iter() {
             if let Some(at) = entry.last_attempt {
                 let at = seconds_until(at, SystemTime::UNIX_EPOCH);
-                all.push(Reading::labelled("lockgate_certificate_last_attempt_seconds", of(name), at));
+                all.push(
+                    Reading::labelled("lockgate_certificate_last_attempt_seconds", of(name), at)
+                        .with_help(LAST_ATTEMPT),
+                );
             }
         }
         for (name, entry) in entries.iter() {
@@ -69,12 +72,17 @@ impl Bulletin {
                 let mut labels = of(name);
                 labels.push(("result", (*result).to_owned()));
                 let count = i64::try_from(*count).unwrap_or(i64::MAX);
-                all.push(Reading::labelled("lockgate_certificate_attempts_total", labels, count));
+                all.push(Reading::labelled("lockgate_certificate_attempts_total", labels, count).with_help(ATTEMPTS));
             }
         }
         all
     }
 }
+
+const DAYS_LEFT: &str = "Whole days until the certificate that is shown expires; -1 for expired and for a placeholder.";
+const NOT_AFTER: &str = "When the certificate that is shown expires, in seconds since 1970; 0 for a placeholder.";
+const LAST_ATTEMPT: &str = "When a new certificate was last asked for, in seconds since 1970.";
+const ATTEMPTS: &str = "Attempts to get a new certificate since the start, by their result.";
 
 impl Meter for Bulletin {
     fn readings(&self) -> Vec<Reading> {

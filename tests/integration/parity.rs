@@ -12,7 +12,8 @@ mod stage;
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -108,13 +109,34 @@ fn every_area_has_a_test_and_there_are_many_cases() {
     assert!(unknown.is_empty(), "differences of areas that do not exist: {unknown:?}");
 }
 
-/// Runs all cases of an area, some at a time.
+/// For whoever wants to see cases of his own: nothing but the rules is known of them.
+#[test]
+#[ignore = "compares the cases of a file: `cargo xtask parity FILE`"]
+fn of_a_file() {
+    let path = env::var_os(FILE).unwrap_or_else(|| panic!("{FILE} names no file of cases"));
+    require("tinyproxy").unwrap();
+    let area = Area::of_file(Path::new(&path));
+    let wrong = compare_area("given", &area, &Known::read().rules());
+    assert!(wrong.is_empty(), "{} of {} cases differ:\n{}", wrong.len(), area.cases().len(), wrong.join("\n"));
+    println!("{} cases, no difference but those that the rules name", area.cases().len());
+}
+
+/// The variable that names it.
+const FILE: &str = "LOCKGATE_PARITY_CASES";
+
+/// Compares all cases of an area, and the list of what may differ.
 fn compare(name: &str) {
     require("tinyproxy").unwrap();
     let area = Area::read(name);
     let known = Known::read();
+    let mut wrong = known.check(name, &area.cases().iter().map(|case| format!("{name}/{case}")).collect());
+    wrong.extend(compare_area(name, &area, &known));
+    assert!(wrong.is_empty(), "{} things are wrong in {name}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Runs all cases of an area, some at a time, and returns what is wrong.
+fn compare_area(name: &str, area: &Area, known: &Known) -> Vec<String> {
     let cases = area.cases();
-    let mut wrong = known.check(name, &cases.iter().map(|case| format!("{name}/{case}")).collect());
     let unique: BTreeSet<_> = cases.iter().collect();
     assert_eq!(unique.len(), cases.len(), "two cases of {name} have the same name: {cases:?}");
 
@@ -134,16 +156,15 @@ fn compare(name: &str) {
             scope.spawn(|| {
                 while let Some(work) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let wrong = match work {
-                        Work::Group(group) => compare_group(name, group, &known, &place),
-                        Work::Start(start) => compare_start(name, start, &known, &place),
+                        Work::Group(group) => compare_group(name, group, known, &place),
+                        Work::Start(start) => compare_start(name, start, known, &place),
                     };
                     found.lock().unwrap_or_else(PoisonError::into_inner).extend(wrong);
                 }
             });
         }
     });
-    wrong.extend(found.into_inner().unwrap());
-    assert!(wrong.is_empty(), "{} things are wrong in {name}:\n{}", wrong.len(), wrong.join("\n"));
+    found.into_inner().unwrap()
 }
 
 const WORKERS: usize = 4;

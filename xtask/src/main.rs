@@ -17,10 +17,11 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["demo"] => steps::demo(),
         ["bench", ..] => bench::run(&arguments[1..]),
+        ["parity", file] => test::parity(file),
         ["fuzz", ..] => fuzz::run(&arguments[1..]),
         _ => {
             eprintln!(
-                "usage: cargo xtask demo | test | bench [reverse] [forward] [tls] [quick] | fuzz [TARGET] [executions] | setup"
+                "usage: cargo xtask demo | test | bench [reverse] [forward] [tls] [quick] | fuzz [TARGET] [executions] | parity FILE | setup"
             );
             ExitCode::from(64)
         }

@@ -1,6 +1,9 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
-use std::process::{Command, ExitCode};
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use crate::{
     install,
@@ -41,4 +44,23 @@ pub fn run() -> ExitCode {
     tests.args(["test", "--workspace", "--all-features", "--no-fail-fast"]);
     done.push(step("tests", &mut tests));
     summary(&done)
+}
+
+/// `cargo xtask parity FILE`: the cases of a file of somebody's own, for Debian's tinyproxy and for Lockgate.
+pub fn parity(file: &str) -> ExitCode {
+    if let Err(message) = install::ensure(install::TEST) {
+        eprintln!("xtask: {message}");
+        return ExitCode::FAILURE;
+    }
+    let file = match Path::new(file).canonicalize() {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("xtask: {file}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut test = privileged("cargo");
+    test.args(["test", "--package", "lockgate", "--test", "integration", "parity::of_a_file"]);
+    test.args(["--", "--exact", "--ignored", "--nocapture"]).env("LOCKGATE_PARITY_CASES", file);
+    summary(&[step("parity", &mut test)])
 }

@@ -1,6 +1,36 @@
 //! Heads on their way through the proxy, which hooks may change.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::InvalidHeaderName};
+
+/// The name of a field in a spelling of its own. Case means nothing in a name
+/// ([RFC 9110 §5.1](https://www.rfc-editor.org/rfc/rfc9110#section-5.1)), but there are readers to whom it does.
+#[derive(Clone, Debug)]
+pub struct Spelled {
+    name: HeaderName,
+    spelling: Bytes,
+}
+
+impl Spelled {
+    /// A name that is written so.
+    ///
+    /// # Errors
+    /// When no field can have the name.
+    pub fn new(spelling: &str) -> Result<Self, InvalidHeaderName> {
+        let name = HeaderName::from_bytes(spelling.as_bytes())?;
+        Ok(Self { name, spelling: Bytes::copy_from_slice(spelling.as_bytes()) })
+    }
+
+    /// The name, which has no case.
+    pub fn name(&self) -> &HeaderName {
+        &self.name
+    }
+
+    /// How HTTP/1 writes it; in HTTP/2 all names are in small letters.
+    pub fn spelling(&self) -> &Bytes {
+        &self.spelling
+    }
+}
 
 /// The request head that goes to the upstream server.
 ///
@@ -16,6 +46,14 @@ pub trait RequestHead: Send {
     fn set(&mut self, name: HeaderName, value: HeaderValue);
     /// Adds a value to a field.
     fn append(&mut self, name: HeaderName, value: HeaderValue);
+    /// Like [`set`](Self::set), with the spelling of the name where the head has one.
+    fn set_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        self.set(name.name.clone(), value);
+    }
+    /// Like [`append`](Self::append), with the spelling of the name where the head has one.
+    fn append_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        self.append(name.name.clone(), value);
+    }
     /// Removes every value of a field.
     fn remove(&mut self, name: &HeaderName);
 }
@@ -32,6 +70,14 @@ pub trait ResponseHead: Send {
     fn set(&mut self, name: HeaderName, value: HeaderValue);
     /// Adds a value to a field.
     fn append(&mut self, name: HeaderName, value: HeaderValue);
+    /// Like [`set`](Self::set), with the spelling of the name where the head has one.
+    fn set_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        self.set(name.name.clone(), value);
+    }
+    /// Like [`append`](Self::append), with the spelling of the name where the head has one.
+    fn append_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        self.append(name.name.clone(), value);
+    }
     /// Removes every value of a field.
     fn remove(&mut self, name: &HeaderName);
 }

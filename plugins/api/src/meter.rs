@@ -17,17 +17,26 @@ pub struct Reading {
     pub labels: Vec<(&'static str, String)>,
     /// The value.
     pub value: i64,
+    /// What it means, in a sentence.
+    pub help: &'static str,
 }
 
 impl Reading {
     /// A value that there is one of. What is beyond the largest number that can be shown is shown as that.
     pub fn new(name: &'static str, value: u64) -> Self {
-        Self { name, labels: Vec::new(), value: i64::try_from(value).unwrap_or(i64::MAX) }
+        Self::labelled(name, Vec::new(), i64::try_from(value).unwrap_or(i64::MAX))
     }
 
     /// A value that there are several of, and may be below zero.
     pub fn labelled(name: &'static str, labels: Vec<(&'static str, String)>, value: i64) -> Self {
-        Self { name, labels, value }
+        Self { name, labels, value, help: "" }
+    }
+
+    /// Says what it means.
+    #[must_use]
+    pub fn with_help(mut self, help: &'static str) -> Self {
+        self.help = help;
+        self
     }
 }
 

@@ -16,12 +16,14 @@ pub struct Page<'a> {
     pub reason: &'a str,
     /// The request line as it came, when it could not be understood and there is no request to look at.
     pub line: Option<&'a str>,
+    /// What the system said when a server could not be reached, in its words: "Connection refused".
+    pub error: Option<&'a str>,
 }
 
 impl<'a> Page<'a> {
     /// A page; the engine and the harness make them.
     pub const fn new(status: StatusCode, phrase: &'a str, reason: &'a str) -> Self {
-        Self { status, phrase, reason, line: None }
+        Self { status, phrase, reason, line: None, error: None }
     }
 }
 

@@ -17,6 +17,7 @@ pub struct ErrorPages {
     pages: BTreeMap<u16, Arc<str>>,
     default: Option<Arc<str>>,
     package: String,
+    version: String,
     website: String,
 }
 
@@ -43,7 +44,8 @@ impl Plugin for ErrorPages {
             }
         }
         let default = config.default.map(Arc::from);
-        Ok(Self { pages, default, package: config.package, website: config.website })
+        let Config { package, version, website, .. } = config;
+        Ok(Self { pages, default, package, version, website })
     }
 
     fn page<'a>(
@@ -58,7 +60,8 @@ impl Plugin for ErrorPages {
         let values = Values::of(cx, page);
         Step::wait(async move {
             // Read at each use, as a page is rare: who edits it sees it at once.
-            match tokio::fs::read(&**file).await {
+            let template = tokio::fs::read(&**file).await.or_else(|error| shipped(file).ok_or(error));
+            match template {
                 Ok(template) => {
                     let body = template::fill_bytes(&template, |name| self.value(&values, name));
                     Ok(Some(Rendered { body: body.into(), content_type: HeaderValue::from_static("text/html") }))
@@ -77,6 +80,7 @@ struct Values {
     errno: String,
     cause: String,
     detail: String,
+    error: Option<String>,
     /// `None` when nothing was asked for yet.
     request: Option<String>,
     url: Option<String>,
@@ -94,8 +98,9 @@ impl Values {
             errno: page.status.as_u16().to_string(),
             cause: page.phrase.to_owned(),
             detail: page.reason.to_owned(),
+            error: page.error.map(str::to_owned),
             request: page.line.map(str::to_owned).or(line),
-            url,
+            url: url.or(page.line.map(|_| String::new())),
             client: cx.connection().client.name(),
             date: httpdate::fmt_http_date(SystemTime::now()),
         }
@@ -108,16 +113,27 @@ impl ErrorPages {
             "errno" => &values.errno,
             "cause" => &values.cause,
             "detail" => &values.detail,
+            "error" => values.error.as_ref()?,
             "request" => values.request.as_ref()?,
             "url" => values.url.as_ref()?,
             "clientip" => &values.client,
             "date" => &values.date,
             "package" => &self.package,
-            "version" => env!("CARGO_PKG_VERSION"),
+            "version" => &self.version,
             "website" => &self.website,
             _ => return None,
         })
     }
+}
+
+/// The page that we have for a path where Debian's tinyproxy has one: its configuration names them, and the package may be gone.
+fn shipped(path: &str) -> Option<Vec<u8>> {
+    let page = match path {
+        "/usr/share/tinyproxy/default.html" => include_str!("../pages/default.html"),
+        "/usr/share/tinyproxy/debug.html" => include_str!("../pages/debug.html"),
+        _ => return None,
+    };
+    Some(page.into())
 }
 
 /// The target as the client wrote it.
@@ -131,4 +147,22 @@ fn url(request: &Request<'_>) -> String {
 
 fn version(version: Version) -> &'static str {
     if version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debians_pages_are_there_when_its_package_is_not() {
+        for name in ["default", "debug"] {
+            let page = shipped(&format!("/usr/share/tinyproxy/{name}.html")).expect("we have one");
+            let filled = template::fill_bytes(&page, |name| NAMES.contains(&name).then_some("x"));
+            assert!(!String::from_utf8_lossy(&filled).contains('{'), "every name in {name} is known");
+        }
+        assert!(shipped("/usr/share/tinyproxy/other.html").is_none());
+    }
+
+    const NAMES: &[&str] =
+        &["errno", "cause", "detail", "error", "request", "url", "clientip", "date", "package", "version", "website"];
 }

@@ -15,7 +15,7 @@ mod wildcard;
 use std::borrow::Cow;
 
 use plugin_api::{
-    BuildCx, ConfigError, Cx, Form, Phases, Plugin, Request, Response, Step,
+    BuildCx, ConfigError, Cx, Fault, Form, Phases, Plugin, Request, Response, Step,
     http::{StatusCode, header},
 };
 
@@ -83,7 +83,7 @@ impl Plugin for Filter {
             Subject::Url => tracing::info!(target: NOTICE, "Proxying refused on filtered url \"{shown}\""),
         }
         let refusal = Response::refuse(StatusCode::FORBIDDEN, "The request you made has been filtered");
-        Step::respond(refusal.with_phrase("Filtered"))
+        Step::respond(refusal.with_phrase("Filtered").with_fault(Fault::Target))
     }
 }
 

@@ -5,8 +5,8 @@ mod config;
 use std::sync::Arc;
 
 use plugin_api::{
-    Address, Bind, BuildCx, ConfigError, Cx, Form, Peer, PeerBuilder, Phases, Plugin, Request, Response, Scheme, Step,
-    Target, Terminal, Timeouts, Tls, TlsKeys, Verdict,
+    Address, Bind, BuildCx, ConfigError, Cx, Fault, Form, Peer, PeerBuilder, Phases, Plugin, Request, Response, Scheme,
+    Step, Target, Terminal, Timeouts, Tls, TlsKeys, Verdict,
     http::{StatusCode, header},
     way_out::{self, Destination, Parents},
 };
@@ -119,7 +119,8 @@ impl Forward {
         if self.connect_ports.as_ref().is_some_and(|ports| !ports.contains(&destination.port)) {
             tracing::info!(target: "lockgate::narrative", "Refused CONNECT method on port {}", destination.port);
             let reason = "The CONNECT method not allowed with the port you tried to use.";
-            return Err(Box::new(Response::refuse(StatusCode::FORBIDDEN, reason).with_phrase("Access violation")));
+            let refusal = Response::refuse(StatusCode::FORBIDDEN, reason).with_phrase("Access violation");
+            return Err(Box::new(refusal.with_fault(Fault::Request)));
         }
         let mut target = Target::new(destination.address());
         let way = self.parents.way(&destination);

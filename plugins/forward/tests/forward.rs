@@ -27,7 +27,7 @@ fn text(address: &Address) -> String {
 fn a_request_goes_where_its_url_says() {
     let harness = Harness::of::<Forward>("").unwrap();
     for (target, expected) in [
-        ("http://Site.example/p?q", "site.example:80"),
+        ("http://Site.example/p?q", "Site.example:80"),
         ("http://site.example:8080", "site.example:8080"),
         ("https://site.example/", "site.example:443"),
         ("http://127.0.0.1:81/", "127.0.0.1:81"),
@@ -46,7 +46,7 @@ fn a_request_goes_where_its_url_says() {
 #[test]
 fn tunnels_open_to_allowed_ports_only() {
     let any = Harness::of::<Forward>("").unwrap();
-    assert_eq!(text(&tunnel(&any, "Site.example:25").address), "site.example:25");
+    assert_eq!(text(&tunnel(&any, "Site.example:25").address), "Site.example:25");
     assert_eq!(text(&tunnel(&any, "[::1]:443").address), "[::1]:443");
     let some = Harness::of::<Forward>("connect_ports = [443, 563]").unwrap();
     assert_eq!(text(&tunnel(&some, "a:563").address), "a:563");

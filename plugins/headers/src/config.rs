@@ -53,7 +53,7 @@ pub struct Config {
 #[serde(crate = "plugin_api::serde")]
 #[schemars(crate = "plugin_api::schemars")]
 pub struct Field {
-    /// Its name; upper and lower case are the same.
+    /// Its name. Upper and lower case are the same; HTTP/1 gets it as it is written here.
     pub name: String,
     /// Its value.
     pub value: String,

@@ -1,7 +1,7 @@
 //! Changes to the fields of a head, the same for requests and responses.
 
 use plugin_api::{
-    RequestHead, ResponseHead,
+    RequestHead, ResponseHead, Spelled,
     http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 
@@ -19,7 +19,8 @@ pub(crate) struct Edits {
 pub(crate) trait Fields {
     fn headers(&self) -> &HeaderMap;
     fn set(&mut self, name: HeaderName, value: HeaderValue);
-    fn append(&mut self, name: HeaderName, value: HeaderValue);
+    fn set_spelled(&mut self, name: &Spelled, value: HeaderValue);
+    fn append_spelled(&mut self, name: &Spelled, value: HeaderValue);
     fn remove(&mut self, name: &HeaderName);
 }
 
@@ -33,10 +34,10 @@ impl Edits {
             head.remove(name);
         }
         for field in &self.set {
-            head.set(field.name.clone(), field.value.clone());
+            head.set_spelled(&field.name, field.value.clone());
         }
         for field in &self.add {
-            head.append(field.name.clone(), field.value.clone());
+            head.append_spelled(&field.name, field.value.clone());
         }
     }
 }
@@ -64,8 +65,12 @@ impl Fields for dyn RequestHead + '_ {
         RequestHead::set(self, name, value);
     }
 
-    fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        RequestHead::append(self, name, value);
+    fn set_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        RequestHead::set_spelled(self, name, value);
+    }
+
+    fn append_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        RequestHead::append_spelled(self, name, value);
     }
 
     fn remove(&mut self, name: &HeaderName) {
@@ -82,8 +87,12 @@ impl Fields for dyn ResponseHead + '_ {
         ResponseHead::set(self, name, value);
     }
 
-    fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        ResponseHead::append(self, name, value);
+    fn set_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        ResponseHead::set_spelled(self, name, value);
+    }
+
+    fn append_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        ResponseHead::append_spelled(self, name, value);
     }
 
     fn remove(&mut self, name: &HeaderName) {

@@ -1,7 +1,7 @@
 //! Names and values that may stand in a head, and those that are not an operator's to change.
 
 use plugin_api::{
-    ConfigError,
+    ConfigError, Spelled,
     http::{
         HeaderName, HeaderValue,
         header::{self, InvalidHeaderName, InvalidHeaderValue},
@@ -14,7 +14,7 @@ use crate::config;
 /// A header field that can be sent.
 #[derive(Debug)]
 pub(crate) struct Field {
-    pub(crate) name: HeaderName,
+    pub(crate) name: Spelled,
     pub(crate) value: HeaderValue,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum FieldError {
 pub(crate) fn added(key: &str, fields: &[config::Field]) -> Result<Vec<Field>, ConfigError> {
     each(key, fields, |field, _| {
         let field = parse(field)?;
-        if field.name == header::HOST { Err(FieldError::Host) } else { Ok(field) }
+        if field.name.name() == header::HOST { Err(FieldError::Host) } else { Ok(field) }
     })
 }
 
@@ -47,10 +47,10 @@ pub(crate) fn added(key: &str, fields: &[config::Field]) -> Result<Vec<Field>, C
 pub(crate) fn set(key: &str, fields: &[config::Field]) -> Result<Vec<Field>, ConfigError> {
     each(key, fields, |field, before: &[Field]| {
         let field = parse(field)?;
-        if before.iter().any(|other| other.name == field.name) {
+        if before.iter().any(|other| other.name.name() == field.name.name()) {
             return Err(FieldError::Twice);
         }
-        if field.name == header::HOST && !is_host(&field.value) {
+        if field.name.name() == header::HOST && !is_host(&field.value) {
             return Err(FieldError::HostValue);
         }
         Ok(field)
@@ -98,8 +98,8 @@ fn each<T, R>(key: &str, items: &[T], read: impl Fn(&T, &[R]) -> Result<R, Field
 }
 
 fn parse(field: &config::Field) -> Result<Field, FieldError> {
-    let name = name(&field.name)?;
-    if is_reserved(&name) {
+    let name = Spelled::new(&field.name).map_err(|_error: InvalidHeaderName| FieldError::Name)?;
+    if is_reserved(name.name()) {
         return Err(FieldError::Reserved);
     }
     Ok(Field { name, value: value(&field.value)? })

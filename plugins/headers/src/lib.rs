@@ -110,7 +110,7 @@ impl Headers {
             return Err(nothing.with_hint("add, for example, `set = [{ name = \"X-A\", value = \"1\" }]`"));
         }
         let Some(keep) = &self.keep else { return Ok(()) };
-        match self.request.add.iter().position(|field| !keep.passes(&field.name)) {
+        match self.request.add.iter().position(|field| !keep.passes(field.name.name())) {
             Some(index) => {
                 let error = ConfigError::key("add", "this field would never be sent: `keep` does not name it");
                 Err(error.index(index).with_hint("name it in `keep`, or move it to `set`"))

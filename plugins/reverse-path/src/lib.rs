@@ -8,8 +8,8 @@ mod target;
 use std::sync::Arc;
 
 use plugin_api::{
-    Bind, BuildCx, ConfigError, Cx, Form, Peer, Phases, Plugin, Request, RequestHead, Response, ResponseHead, Step,
-    Terminal, Timeouts, TlsKeys, Verdict,
+    Bind, BuildCx, ConfigError, Cx, Fault, Form, Peer, Phases, Plugin, Request, RequestHead, Response, ResponseHead,
+    Step, Terminal, Timeouts, TlsKeys, Verdict,
     http::{HeaderValue, StatusCode, header},
     way_out::{self, Parents},
 };
@@ -92,7 +92,7 @@ impl Plugin for ReversePath {
                 // The type is that of an empty page, as tinyproxy says it.
                 let html = HeaderValue::from_static("text/html");
                 let moved = Response::new(StatusCode::MOVED_PERMANENTLY).with_header(header::CONTENT_TYPE, html);
-                Step::respond(moved.with_header(header::LOCATION, location))
+                Step::respond(moved.with_header(header::LOCATION, location).with_fault(Fault::Request))
             }
             Found::Nowhere if self.only => Step::respond(Response::refuse(StatusCode::BAD_REQUEST, UNMAPPED)),
             Found::Nowhere => Step::NEXT,
@@ -116,7 +116,10 @@ impl Plugin for ReversePath {
     fn response<'a>(&'a self, _: &'a mut Cx<'_>, state: &'a mut State, head: &'a mut dyn ResponseHead) -> Step<'a, ()> {
         let Some(chosen) = state.chosen.filter(|_| state.passed_on) else { return Step::done(()) };
         if let Some(cookies) = &self.cookies {
-            head.append(header::SET_COOKIE, cookies[chosen.index].clone());
+            // Before those of the origin, as tinyproxy does it.
+            let theirs: Vec<_> = head.headers().get_all(header::SET_COOKIE).iter().cloned().collect();
+            head.set(header::SET_COOKIE, cookies[chosen.index].clone());
+            theirs.into_iter().for_each(|cookie| head.append(header::SET_COOKIE, cookie));
         }
         if let Some(base_url) = &self.base_url
             && let Some(location) = head.headers().get(header::LOCATION)

@@ -100,7 +100,7 @@ fn address(host: &str, port: u16) -> Result<Address, TargetError> {
     if host.is_empty() || host.len() > 253 || !host.bytes().all(is_allowed) {
         return Err(TargetError::Host);
     }
-    Ok(Address::Host { name: host.to_ascii_lowercase().into(), port })
+    Ok(Address::Host { name: host.into(), port })
 }
 
 /// The host without the brackets of an IPv6 address.
@@ -119,7 +119,7 @@ mod tests {
         for (text, address, host, prefix) in [
             ("http://127.0.0.1:80/", ip("127.0.0.1:80"), "127.0.0.1", "/"),
             ("http://127.0.0.1:8080/app/", ip("127.0.0.1:8080"), "127.0.0.1:8080", "/app/"),
-            ("HTTP://App.Internal/p", name("app.internal", 80), "App.Internal", "/p"),
+            ("HTTP://App.Internal/p", name("App.Internal", 80), "App.Internal", "/p"),
             ("http://app", name("app", 80), "app", "/"),
             ("http://app:/", name("app", 80), "app", "/"),
             ("http://app:443/", name("app", 443), "app:443", "/"),

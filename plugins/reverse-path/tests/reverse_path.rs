@@ -176,7 +176,7 @@ fn cookies_of_the_application_stay() {
     let harness = built("magic = true");
     let answer = Response::new(StatusCode::OK).with_header(header::SET_COOKIE, HeaderValue::from_static("session=1"));
     let exchange = harness.request("GET", "/app/").answered_with(answer).send();
-    assert_eq!(field(&exchange, header::SET_COOKIE), ["session=1", "yummy_magical_cookie=/app/; path=/"]);
+    assert_eq!(field(&exchange, header::SET_COOKIE), ["yummy_magical_cookie=/app/; path=/", "session=1"]);
 }
 
 #[test]

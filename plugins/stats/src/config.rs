@@ -27,6 +27,10 @@ pub struct Config {
     #[serde(default = "lockgate")]
     pub package: String,
 
+    /// Its version in pages.
+    #[serde(default = "version")]
+    pub version: String,
+
     /// The address of its web site in pages.
     #[serde(default)]
     pub website: String,
@@ -46,4 +50,8 @@ pub enum Format {
 
 fn lockgate() -> String {
     "lockgate".to_owned()
+}
+
+fn version() -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
 }

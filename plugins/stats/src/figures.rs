@@ -14,11 +14,11 @@ impl Figures {
             readings.iter().find(|reading| reading.name == name).map_or(0, |reading| reading.value)
         };
         let open = (reading("connections_accepted") - reading("connections_closed")).max(0);
-        let bad = reading("requests_refused") + reading("requests_unrouted");
+        let outside = reading("requests_refused") + reading("requests_unrouted");
         Self([
             ("opens", open.to_string()),
-            ("reqs", (reading("requests") + bad).to_string()),
-            ("badconns", bad.to_string()),
+            ("reqs", (reading("requests") + outside).to_string()),
+            ("badconns", (outside + reading("requests_bad")).to_string()),
             ("deniedconns", reading("requests_denied").to_string()),
             // Nobody is refused for want of room: who comes late waits.
             ("refusedconns", "0".to_owned()),
@@ -34,9 +34,12 @@ impl Figures {
 pub(crate) fn prometheus(readings: &[Reading]) -> String {
     let mut text = String::new();
     let mut before = "";
-    for Reading { name, labels, value, .. } in readings {
+    for Reading { name, labels, value, help, .. } in readings {
         if *name != before {
             let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+            if !help.is_empty() {
+                let _ = writeln!(text, "# HELP {name} {help}");
+            }
             let _ = writeln!(text, "# TYPE {name} {kind}");
             before = name;
         }
@@ -59,8 +62,9 @@ mod tests {
     #[test]
     fn values_of_one_name_have_one_type_and_labels_that_tell_them_apart() {
         let days = |name: &str, days| Reading::labelled("lockgate_days", vec![("certificate", name.to_owned())], days);
-        let readings = [Reading::new("lockgate_a_total", 7), days("a.example", 3), days("\"b\"\\", -1)];
-        let expected = "# TYPE lockgate_a_total counter\nlockgate_a_total 7\n# TYPE lockgate_days gauge\n\
+        let readings =
+            [Reading::new("lockgate_a_total", 7).with_help("All of a."), days("a.example", 3), days("\"b\"\\", -1)];
+        let expected = "# HELP lockgate_a_total All of a.\n# TYPE lockgate_a_total counter\nlockgate_a_total 7\n# TYPE lockgate_days gauge\n\
                         lockgate_days{certificate=\"a.example\"} 3\nlockgate_days{certificate=\"\\\"b\\\"\\\\\"} -1\n";
         assert_eq!(prometheus(&readings), expected);
     }

@@ -24,6 +24,7 @@ pub struct Stats {
     format: Format,
     file: Option<Arc<str>>,
     package: String,
+    version: String,
     website: String,
 }
 
@@ -58,6 +59,7 @@ impl Plugin for Stats {
             format: config.format,
             file: config.file.map(Arc::from),
             package: config.package,
+            version: config.version,
             website: config.website,
         })
     }
@@ -85,7 +87,7 @@ impl Plugin for Stats {
         };
         let line = format!("{} {site}{} {:?}", request.method, request.uri, request.version);
         Step::wait(async move {
-            let page = match tokio::fs::read(&**file).await {
+            let page = match tokio::fs::read(&**file).await.or_else(|error| shipped(file).ok_or(error)) {
                 // The words are tinyproxy's.
                 Ok(text) => page(self.fill(&text, &figures, &client, &line)).with_phrase("Statistic requested"),
                 Err(error) => {
@@ -118,7 +120,7 @@ impl Stats {
                 "request" => line,
                 "date" => &date,
                 "package" => &self.package,
-                "version" => env!("CARGO_PKG_VERSION"),
+                "version" => &self.version,
                 "website" => &self.website,
                 other => return figures.get(other),
             })
@@ -140,11 +142,25 @@ fn response(text: impl Into<plugin_api::bytes::Bytes>, content_type: &'static st
         .with_body(text)
 }
 
-const BUILT_IN: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{package} statistics</title></head>\n\
-<body><h1>{package} {version}</h1>\n<table>\n\
-<tr><th>open connections</th><td>{opens}</td></tr>\n\
-<tr><th>requests</th><td>{reqs}</td></tr>\n\
-<tr><th>bad connections</th><td>{badconns}</td></tr>\n\
-<tr><th>denied connections</th><td>{deniedconns}</td></tr>\n\
-<tr><th>refused connections</th><td>{refusedconns}</td></tr>\n\
-</table>\n</body></html>\n";
+/// What readers of tinyproxy's page look for is written as there.
+const BUILT_IN: &str = include_str!("../pages/stats.html");
+
+/// What stands in for the template of Debian's tinyproxy: its configuration names it, and the package may be gone.
+fn shipped(path: &str) -> Option<Vec<u8>> {
+    (path == "/usr/share/tinyproxy/stats.html").then(|| BUILT_IN.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debians_template_is_there_when_its_package_is_not() {
+        let shipped = shipped("/usr/share/tinyproxy/stats.html").expect("we have one");
+        let figures = Figures::of(&[]);
+        let known = ["package", "version"];
+        let filled = template::fill_bytes(&shipped, |name| figures.get(name).or(known.contains(&name).then_some("x")));
+        assert!(!String::from_utf8_lossy(&filled).contains('{'), "every name in it is known");
+        assert!(super::shipped("/usr/share/tinyproxy/other.html").is_none());
+    }
+}

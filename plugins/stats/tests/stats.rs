@@ -20,6 +20,7 @@ impl Meter for Counted {
             ("lockgate_requests_total", 20),
             ("lockgate_requests_refused_total", 3),
             ("lockgate_requests_denied_total", 4),
+            ("lockgate_requests_bad_total", 2),
         ]
         .map(|(name, value)| Reading::new(name, value))
         .into()
@@ -40,7 +41,7 @@ fn get(harness: &Harness, target: &str, host: &str) -> String {
 
 #[test]
 fn a_host_a_path_or_both_stand_for_the_statistics() {
-    let page = "<tr><th>open connections</th><td>7</td></tr>";
+    let page = "Number of open connections: 7<br />\nNumber of requests: 23<br />";
     let host = harness("host = \"tinyproxy.stats\"").unwrap();
     for (target, name, shown) in [
         ("/", "tinyproxy.stats", true),
@@ -75,7 +76,7 @@ async fn a_template_is_filled_and_a_missing_one_does_no_harm() {
     std::fs::write(&file, "{opens} {reqs} {badconns} {deniedconns} {refusedconns} {clientip} {clienthost}").unwrap();
     let harness = harness(&format!("host = \"s\"\nfile = \"{}\"", file.display())).unwrap();
     let ask = || async { harness.request("GET", "http://s/").send_async().await.text() };
-    assert_eq!(ask().await, "7 23 3 4 0 192.0.2.99 {clienthost}");
+    assert_eq!(ask().await, "7 23 5 4 0 192.0.2.99 {clienthost}");
     std::fs::remove_file(&file).unwrap();
     assert!(ask().await.contains("<h1>lockgate"));
 }

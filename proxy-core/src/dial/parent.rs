@@ -20,7 +20,7 @@ pub(super) async fn through(
     if target.public_only && literal(&target.address).iter().any(|address| !is_public(address.ip())) {
         return Err(DialError::Failed(Failure::NotPublic));
     }
-    let handshake = Handshake::new(parent, &target.address).ok_or(DialError::Failed(Failure::Connect))?;
+    let handshake = Handshake::new(parent, &target.address).ok_or(DialError::Failed(Failure::Connect(None)))?;
     let handshake = handshake.telling(fields);
     let mut order = Order::new(0, parent.addresses.len());
     let mut failure = Failure::Parent;
@@ -37,7 +37,7 @@ pub(super) async fn through(
         watched.connected();
         match timeout(target.connect_timeout, handshake.perform(stream)).await {
             Ok(Ok((stream, early))) => {
-                let to = stream.socket().peer_addr().map_err(|_gone| DialError::Failed(Failure::Connect))?;
+                let to = stream.socket().peer_addr().map_err(|_gone| DialError::Failed(Failure::Connect(None)))?;
                 return Ok(Dialled { stream, to, early });
             }
             Ok(Err(HandshakeError::Declined { stream, reply })) => return Err(DialError::Declined { stream, reply }),

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use plugin_api::{RequestHead, ResponseHead};
+use plugin_api::{RequestHead, ResponseHead, Spelled};
 
 use crate::{answer::spelled, dial::basic, upstream::Attempts};
 
@@ -85,6 +85,14 @@ impl RequestHead for Outgoing<'_> {
         self.0.append_header(spelled(&name), value).expect(TYPED);
     }
 
+    fn set_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        self.0.insert_header(name.spelling().clone(), value).expect(TYPED);
+    }
+
+    fn append_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        self.0.append_header(name.spelling().clone(), value).expect(TYPED);
+    }
+
     fn remove(&mut self, name: &HeaderName) {
         self.0.remove_header(name);
     }
@@ -112,6 +120,14 @@ impl ResponseHead for Incoming<'_> {
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) {
         self.0.append_header(spelled(&name), value).expect(TYPED);
+    }
+
+    fn set_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        self.0.insert_header(name.spelling().clone(), value).expect(TYPED);
+    }
+
+    fn append_spelled(&mut self, name: &Spelled, value: HeaderValue) {
+        self.0.append_header(name.spelling().clone(), value).expect(TYPED);
     }
 
     fn remove(&mut self, name: &HeaderName) {

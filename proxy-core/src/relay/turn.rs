@@ -28,7 +28,7 @@ pub(super) async fn decide(head: &RequestHeader, flight: &mut Flight) -> Turn {
             return Turn::Upstream;
         }
         Ok(Decision::Respond { response, .. }) => {
-            flight.count_denial(response.status);
+            flight.count_fault(&response);
             (*response).into()
         }
         Ok(Decision::Tunnel { by, .. }) => {

@@ -33,6 +33,8 @@ pub(super) enum Text {
     Whole(String),
     /// A message of this time, to be given tinyproxy's form.
     Message(Timestamp, String),
+    /// The same about a connection: its client decides how long it would be, so it is cut.
+    Story(Timestamp, String),
 }
 
 /// tinyproxy's levels.
@@ -136,8 +138,10 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _cx: Context<'_, S>) {
         let mut message = Message::default();
         event.record(&mut message);
-        let text = Text::Message(Timestamp::now(), message.text());
-        self.queue.offer(Line { severity: Severity::of(event.metadata()), text });
+        let about = event.metadata();
+        let is_story = about.target().starts_with("lockgate::narrative");
+        let text = if is_story { Text::Story } else { Text::Message }(Timestamp::now(), message.text());
+        self.queue.offer(Line { severity: Severity::of(about), text });
     }
 }
 
@@ -177,11 +181,15 @@ impl Line {
     pub(super) fn write(&self, zone: &TimeZone, process: u32, into: &mut String) {
         match &self.text {
             Text::Whole(text) => into.push_str(text),
-            Text::Message(time, text) => {
-                let time = time.to_zoned(zone.clone());
-                let word = self.severity.word();
-                // A string takes every write.
-                let _ = writeln!(into, "{word:<9} {} [{process}]: {text}", time.strftime("%b %d %H:%M:%S.%3f"));
+            Text::Message(time, text) | Text::Story(time, text) => {
+                let time = time.to_zoned(zone.clone()).strftime("%b %d %H:%M:%S.%3f");
+                let mut line = format!("{:<9} {time} [{process}]: {text}", self.severity.word());
+                if matches!(self.text, Text::Story(..)) && line.len() > LONGEST {
+                    let boundaries = line.char_indices().map(|(at, _)| at);
+                    line.truncate(boundaries.take_while(|at| *at <= LONGEST).last().unwrap_or_default());
+                }
+                into.push_str(&line);
+                into.push('\n');
             }
         }
     }
@@ -190,10 +198,13 @@ impl Line {
     pub(super) fn message(&self) -> &str {
         match &self.text {
             Text::Whole(text) => text.trim_end(),
-            Text::Message(_, text) => text,
+            Text::Message(_, text) | Text::Story(_, text) => text,
         }
     }
 }
+
+/// Bytes of tinyproxy's longest line, without its end.
+const LONGEST: usize = 798;
 
 /// An event's message and its other fields.
 #[derive(Default)]
@@ -260,7 +271,9 @@ mod tests {
             tracing::debug!(target: "lockgate", "detail");
         });
         let lines = entries.try_iter().filter_map(|entry| match entry {
-            Entry::Line(Line { severity, text: Text::Message(_, text) }) => Some((severity, text)),
+            Entry::Line(Line { severity, text: Text::Message(_, text) | Text::Story(_, text) }) => {
+                Some((severity, text))
+            }
             _ => None,
         });
         lines.collect()
@@ -290,6 +303,22 @@ mod tests {
         assert_eq!(texts[1], "failed host=a");
         assert_eq!(texts[2], "odd\\r\\nCONNECT   forged");
         assert_eq!(texts[3], "listening number=7");
+    }
+
+    #[test]
+    fn what_clients_have_a_say_in_is_cut() {
+        let written = |text: fn(Timestamp, String) -> Text, what: &str| {
+            let text = text(Timestamp::UNIX_EPOCH, what.to_owned());
+            let mut into = String::new();
+            Line { severity: Severity::Connect, text }.write(&TimeZone::UTC, 1, &mut into);
+            into
+        };
+        let head = written(Text::Story, "").len() - 1;
+        for (what, kept) in [("a", head + 1), (&*"a".repeat(800), 798), (&*"é".repeat(400), 798 - (798 - head) % 2)] {
+            let line = written(Text::Story, what);
+            assert_eq!((line.len(), line.ends_with('\n')), (kept + 1, true), "{line}");
+        }
+        assert_eq!(written(Text::Message, &"a".repeat(800)).len(), head + 801, "what we say ourselves is not");
     }
 
     #[test]

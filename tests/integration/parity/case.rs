@@ -154,8 +154,11 @@ pub(super) fn directory() -> &'static Path {
 
 impl Area {
     pub(super) fn read(name: &str) -> Self {
-        let path = directory().join("cases").join(format!("{name}.toml"));
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self::of_file(&directory().join("cases").join(format!("{name}.toml")))
+    }
+
+    pub(super) fn of_file(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 

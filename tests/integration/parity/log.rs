@@ -62,8 +62,16 @@ pub(super) fn without_log(bytes: &[u8]) -> Vec<u8> {
 fn line(text: &str) -> Option<String> {
     let (level, message) = parse(text).unwrap_or(("", text));
     let is_named = NAMED.iter().any(|name| message.starts_with(name));
-    is_named.then(|| format!("{level} {}\n", without_descriptors(message)).trim_start().to_owned())
+    let mut message = without_descriptors(message);
+    if text.len() == LONGEST {
+        // Where it is cut depends on how many digits the numbers before have.
+        message = format!("{}(cut)", message.chars().take(600).collect::<String>());
+    }
+    is_named.then(|| format!("{level} {message}\n").trim_start().to_owned())
 }
+
+/// Bytes of a line that tinyproxy cuts.
+const LONGEST: usize = 798;
 
 /// Level and message of `LEVEL     Mon DD HH:MM:SS.mmm [pid]: message`.
 fn parse(text: &str) -> Option<(&str, &str)> {

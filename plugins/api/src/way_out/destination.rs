@@ -51,7 +51,7 @@ impl<'a> Destination<'a> {
     /// For the engine.
     pub fn address(&self) -> Address {
         match self.host {
-            Host::Name(name) => Address::Host { name: name.to_ascii_lowercase().into(), port: self.port },
+            Host::Name(name) => Address::Host { name: name.into(), port: self.port },
             Host::Ip(ip) => Address::Socket(SocketAddr::new(ip, self.port)),
         }
     }
