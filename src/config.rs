@@ -151,6 +151,7 @@ pub(crate) fn load(source: Source, lasting: &Lasting) -> Result<Loaded, Problems
             timeouts: server.timeouts,
             limits: server.limits,
             wording: server.wording,
+            half_closed_clients: server.half_closed_clients,
             shards: server.shards,
             max_clients: server.max_clients,
             counters: Arc::clone(&lasting.counters),

@@ -141,6 +141,8 @@ impl Intercept {
             shards: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_clients: None,
             wording: Wording::Plain,
+            // What the application does about them is its own affair, and most serve them.
+            half_closed_clients: true,
             counters: Arc::default(),
             log: None,
         })

@@ -18,6 +18,9 @@ pub struct Config {
     pub limits: HeadLimits,
     /// Whose words answers of the proxy itself have.
     pub wording: Wording,
+    /// Whether a client that ends its direction behind its request over HTTP/1 gets its answer. It may be gone instead; a server
+    /// that is slow works for nobody then.
+    pub half_closed_clients: bool,
     /// Threads that serve; one per CPU is best.
     pub shards: NonZeroUsize,
     /// Connections that are served at once; further ones wait. `None` for any number.

@@ -41,6 +41,8 @@ pub(crate) struct Conn {
     /// Bytes that arrived while a request was served and belong to the next one.
     stash: BytesMut,
     holding: bool,
+    /// What the end of the client's direction means while its request is served.
+    end: End,
     /// Bytes of the body in flight that are still to be read, when its length is known; what follows is kept too.
     body_left: Option<u64>,
     /// The peer may still be sending: closing at once would reset the connection under our last answer.
@@ -59,6 +61,17 @@ pub(crate) struct Conn {
     ended: bool,
     /// Who wants to know when we wait for the client, and may end that.
     guest: Option<Arc<Guest>>,
+}
+
+/// What it means that a client sends nothing more: TCP does not tell a client that has said everything from one that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It is gone, and so is whoever wanted the answer.
+    Gone,
+    /// It may wait for the answer.
+    Said,
+    /// The same, and it has come.
+    Come,
 }
 
 impl Conn {
@@ -81,6 +94,7 @@ impl Conn {
             written: BytesMut::new(),
             stash: BytesMut::new(),
             holding: false,
+            end: End::Gone,
             body_left: None,
             linger: false,
             clock: None,
@@ -103,6 +117,11 @@ impl Conn {
     pub(crate) fn hold(&mut self, early: BytesMut) {
         self.holding = true;
         self.stash = early;
+    }
+
+    /// Serves a client that ends its direction behind its request, from now on or no longer.
+    pub(crate) fn set_half_closed(&mut self, is_served: bool) {
+        self.end = if is_served { End::Said } else { End::Gone };
     }
 
     /// Lets so many bytes of a body through, and then keeps what follows like [`hold`](Self::hold). `early` has come already
@@ -233,16 +252,26 @@ impl Conn {
     }
 
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.stash.len() < STASH_LIMIT {
+        while self.stash.len() < STASH_LIMIT && self.end != End::Come {
             let mut piece = [0; 4096];
             let mut piece = ReadBuf::new(&mut piece);
             ready!(Pin::new(self.socket()).poll_read(cx, &mut piece))?;
             if piece.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+                return self.poll_end();
             }
             self.stash.extend_from_slice(piece.filled());
         }
         // The client may send no more before it has its answer; a hang-up is noticed when that is written.
+        Poll::Pending
+    }
+
+    /// The client's direction has ended while its request is served.
+    fn poll_end(&mut self) -> Poll<io::Result<()>> {
+        if self.end == End::Gone {
+            return Poll::Ready(Ok(()));
+        }
+        // Should it be gone after all, it is noticed when the answer is written. Others wake who waits here.
+        self.end = End::Come;
         Poll::Pending
     }
 }
@@ -259,9 +288,13 @@ impl AsyncRead for Conn {
         if self.http2 {
             return self.poll_read_http2(cx, into);
         }
-        let before = into.filled().len();
         // Pingora looks for the end of a connection with a single byte: that is no waiting for a body.
-        let is_awaited = into.remaining() > 1 && self.clock.as_ref().is_none_or(|clock| clock.has_body);
+        let is_look = into.remaining() == 1;
+        if is_look && self.end == End::Come {
+            return Poll::Pending;
+        }
+        let before = into.filled().len();
+        let is_awaited = !is_look && self.clock.as_ref().is_none_or(|clock| clock.has_body);
         let read = match self.body_left {
             Some(left) => {
                 // No more than the body: what follows it stays in the socket until the edge asks for it.
@@ -276,6 +309,9 @@ impl AsyncRead for Conn {
             }
             None => Pin::new(self.socket()).poll_read(cx, into),
         };
+        if is_look && read.is_ready() && into.filled().len() == before {
+            return self.poll_end();
+        }
         let read = if is_awaited { self.tell(read, |()| into.filled().len() - before, cx) } else { read };
         if let Some(clock) = &mut self.clock {
             if into.filled().len() > before {

@@ -18,7 +18,7 @@ use std::{
 use bytes::BytesMut;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::HeaderMap;
-use plugin_api::{Address, Bind, Connection, Target};
+use plugin_api::{Address, Bind, Client, Connection, Target};
 use tokio::net::{TcpSocket, TcpStream};
 
 pub(crate) use self::{
@@ -151,7 +151,9 @@ pub(crate) async fn race(
 
 async fn connect(to: SocketAddr, bind: &Bind, connection: &Connection) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if let Some(source) = source(bind, connection, to) {
+    if let Some(source) =
+        source(bind, connection, to).map_err(|error| io::Error::new(io::ErrorKind::AddrNotAvailable, error))?
+    {
         socket.bind(SocketAddr::new(source, 0))?;
     }
     let stream = socket.connect(to).await?;
@@ -161,14 +163,35 @@ async fn connect(to: SocketAddr, bind: &Bind, connection: &Connection) -> io::Re
     Ok(stream)
 }
 
-/// The source address towards `to`.
-pub(crate) fn source(bind: &Bind, connection: &Connection, to: SocketAddr) -> Option<IpAddr> {
+/// The source address towards `to`; `None` for whatever the system chooses.
+///
+/// # Errors
+/// Where none of those that were asked for is of its family: a connection must not come from elsewhere then.
+pub(crate) fn source(bind: &Bind, connection: &Connection, to: SocketAddr) -> Result<Option<IpAddr>, NoSource> {
+    let is_of_family = |source: &IpAddr| source.is_ipv4() == to.is_ipv4();
     match bind {
-        Bind::Same => Some(connection.local.ip()).filter(|source| source.is_ipv4() == to.is_ipv4()),
-        Bind::InTurn(sources) => sources.next(to.is_ipv4()),
-        Bind::Addresses(sources) => sources.iter().copied().find(|source| source.is_ipv4() == to.is_ipv4()),
-        _ => None,
+        Bind::Same if connection.client == Client::Unix => Ok(None),
+        Bind::Same => Ok(Some(connection.local.ip().to_canonical()).filter(is_of_family)),
+        Bind::InTurn(sources) => Ok(sources.next(to.is_ipv4())),
+        Bind::Addresses(sources) => {
+            let family: Vec<IpAddr> = sources.iter().copied().filter(is_of_family).collect();
+            // One alone is the one, whether it is there or not: that it is missing must be told.
+            let chosen = if let [only] = *family { Some(only) } else { family.into_iter().find(is_ours) };
+            Ok(chosen)
+        }
+        _ => return Ok(None),
     }
+    .and_then(|chosen| chosen.map(Some).ok_or(NoSource))
+}
+
+/// There is no address to come from.
+#[derive(Debug, thiserror::Error)]
+#[error("no address that `bind` names can be used towards that server")]
+pub(crate) struct NoSource;
+
+/// Whether an address is one of this machine, now: nothing is sent, and nothing waits.
+fn is_ours(address: &IpAddr) -> bool {
+    std::net::UdpSocket::bind((*address, 0)).is_ok()
 }
 
 /// How long an address has before the next one is tried beside it.
@@ -218,10 +241,17 @@ mod tests {
 
     #[tokio::test]
     async fn the_source_is_of_the_targets_family() {
-        let bind = Bind::Addresses(vec!["::1".parse().unwrap(), "127.0.0.2".parse().unwrap()]);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream =
-            race(&[listener.local_addr().unwrap()], &bind, &connection(), Duration::from_secs(5)).await.ok().unwrap();
+        let to = [listener.local_addr().unwrap()];
+        let bound =
+            |addresses: &[&str]| Bind::Addresses(addresses.iter().map(|address| address.parse().unwrap()).collect());
+        // One that is not ours (RFC 5737) is passed over for the next.
+        let bind = bound(&["::1", "203.0.113.77", "127.0.0.2"]);
+        let stream = race(&to, &bind, &connection(), Duration::from_secs(5)).await.ok().unwrap();
         assert_eq!(stream.local_addr().unwrap().ip(), "127.0.0.2".parse::<IpAddr>().unwrap());
+        for nowhere in [&["::1"][..], &["203.0.113.77"], &["203.0.113.77", "203.0.113.78"]] {
+            let failed = race(&to, &bound(nowhere), &connection(), Duration::from_secs(5)).await;
+            assert!(matches!(failed, Err(DialError::Failed(Failure::Connect(_)))), "{nowhere:?}");
+        }
     }
 }

@@ -326,6 +326,7 @@ impl Edge {
                 bytes.unsplit(after);
             }
         }
+        conn.set_half_closed(flight.origin.generation.half_closed_clients);
         flight.date = Some(conn.origin_date());
         conn.set_watch(flight.watch.clone(), head.body != Framing::None);
         let mut session = ServerSession::new_http1(conn);

@@ -14,6 +14,7 @@ pub(crate) struct Generation {
     pub(crate) timeouts: ClientTimeouts,
     pub(crate) limits: HeadLimits,
     pub(crate) wording: Wording,
+    pub(crate) half_closed_clients: bool,
     pub(crate) log: Option<AccessLog>,
     /// Background tasks of plugins end when this is dropped.
     _alive: watch::Sender<()>,
@@ -38,8 +39,17 @@ impl Generation {
                 })?;
             }
         }
-        let Config { routes, trusted_proxies, timeouts, limits, wording, .. } = config;
-        Ok(Arc::new(Self { routes, trusted_proxies, timeouts, limits, wording, log, _alive: alive }))
+        let Config { routes, trusted_proxies, timeouts, limits, wording, half_closed_clients, .. } = config;
+        Ok(Arc::new(Self {
+            routes,
+            trusted_proxies,
+            timeouts,
+            limits,
+            wording,
+            half_closed_clients,
+            log,
+            _alive: alive,
+        }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one `ProxyHttp` implementation: pingora's hooks, each mapped to the chain of the request in flight.
 
 mod heads;
+mod order;
 mod reply;
 mod turn;
 
@@ -202,6 +203,8 @@ impl ProxyHttp for Relay {
         let Some(flight) = ctx else { return Err(refusal()) };
         let request = view(session.req_header(), &flight.line);
         let host = request.headers.get(header::HOST);
+        // Pingora has taken out what was between the client and us, and moved others into the gaps.
+        order::like(head, request.headers);
         let mut head = Outgoing(head);
         if flight.attempts.as_ref().is_none_or(|attempts| attempts.peer().settings().forwarded) {
             let trusted = &flight.origin.generation.trusted_proxies;

@@ -58,6 +58,7 @@ fn a_panic_is_a_500_or_a_cut_and_the_process_goes_on() {
         shards: NonZeroUsize::MIN,
         max_clients: None,
         wording: Wording::Plain,
+        half_closed_clients: false,
         counters: Arc::default(),
         log: None,
     })

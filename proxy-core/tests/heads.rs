@@ -75,6 +75,7 @@ fn config(routes: Vec<Route>) -> Config {
         shards: NonZeroUsize::MIN,
         max_clients: None,
         wording: Wording::Plain,
+        half_closed_clients: false,
         counters: Arc::default(),
         log: None,
     }

@@ -15,6 +15,7 @@ pub(super) struct Server {
     pub(super) timeouts: ClientTimeouts,
     pub(super) limits: HeadLimits,
     pub(super) wording: Wording,
+    pub(super) half_closed_clients: bool,
     pub(super) shards: NonZeroUsize,
     pub(super) max_clients: Option<usize>,
     pub(super) drain: std::time::Duration,
@@ -62,6 +63,9 @@ struct Raw {
     target_limit: Option<ByteSize>,
     /// Whether lines of a request head may end without CR, as some scripts write them.
     bare_lf: Option<bool>,
+    /// Whether a client that ends its direction behind its request gets its answer, as a script may that pipes it into `nc`. Such a
+    /// client may be gone, too, and then the server's work is for nobody.
+    half_closed_clients: Option<bool>,
     /// The user, name or number, to run as once listeners and logs are open; for a start as root.
     user: Option<Account>,
     /// The group to run as; the user's own when absent.
@@ -131,6 +135,7 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
             target: target_limit.unwrap_or(limits.target).min(LONGEST_TARGET),
             bare_lf: raw.bare_lf.unwrap_or(limits.bare_lf),
         },
+        half_closed_clients: raw.half_closed_clients.unwrap_or(false),
         wording: match raw.wording {
             None | Some(RawWording::Plain) => Wording::Plain,
             Some(RawWording::Tinyproxy) => Wording::Tinyproxy,

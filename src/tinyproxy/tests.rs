@@ -44,6 +44,7 @@ fn a_port_alone_is_tinyproxy_with_its_defaults() {
     let expected = r#"[server]
 wording = "tinyproxy"
 bare_lf = true
+half_closed_clients = true
 head_limit = "256KiB"
 target_limit = "64kB"
 max_clients = 100

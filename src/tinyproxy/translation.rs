@@ -49,6 +49,7 @@ fn server(conf: &Conf, port: &At<u16>, surroundings: &Surroundings, warnings: &m
     }
     document.entry("wording", "tinyproxy", &port.span);
     document.entry("bare_lf", true, &port.span);
+    document.entry("half_closed_clients", true, &port.span);
     // Its limit is 128 KiB for each line.
     document.entry("head_limit", "256KiB", &port.span);
     document.entry("target_limit", "64kB", &port.span);

@@ -257,11 +257,11 @@ impl Default for Timeouts {
 pub enum Bind {
     /// Whatever the system chooses.
     Any,
-    /// The first of these that is of the peer's address family.
+    /// The first of these that is of the peer's address family and of this machine. Where none is, the peer cannot be reached.
     Addresses(Vec<IpAddr>),
-    /// The next of these that is of the peer's address family, for each request.
+    /// The next of these that is of the peer's address family, for each request. Where none is, the peer cannot be reached.
     InTurn(Rotation),
-    /// Our end of the client's connection.
+    /// Our end of the client's connection; a peer of the other address family cannot be reached then.
     Same,
 }
 

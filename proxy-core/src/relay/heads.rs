@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use plugin_api::{RequestHead, ResponseHead, Spelled};
 
+use super::order;
 use crate::{answer::spelled, dial::basic, upstream::Attempts};
 
 /// The head that goes to the upstream server.
@@ -42,9 +43,7 @@ pub(super) fn receive(head: &mut ResponseHeader) {
             .collect()
     };
     let named: Vec<_> = head.headers.get_all(header::CONNECTION).iter().flat_map(listed).collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        head.remove_header(name);
-    }
+    order::remove(head, |name| named.contains(name) || HOP_BY_HOP.contains(name));
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
     if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
         // Pingora refuses those that differ; the same twice must not be passed on (RFC 9110 §8.6).

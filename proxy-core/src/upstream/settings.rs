@@ -11,10 +11,11 @@ use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 use plugin_api::{Bind, Connection, Protocol, Timeouts, Tls};
 
 use super::{Attempts, Destination};
-use crate::dial::{self, ThroughParent, tls};
+use crate::dial::{self, NoSource, ThroughParent, tls};
 
 impl Attempts {
-    /// What pingora needs to connect to `destination`. `None` when the path of a socket cannot be used.
+    /// What pingora needs to connect to `destination`. `None` when the path of a socket cannot be used, or no
+    /// address is there to come from.
     pub(crate) fn http_peer(
         &self,
         destination: &Destination,
@@ -38,7 +39,7 @@ impl Attempts {
             Destination::Unix(path) => HttpPeer::new_uds(path.to_str()?, secure.is_some(), name).ok()?,
         };
         peer.group_key = self.peer.pool_key();
-        let source = source_towards(&settings.bind, connection, destination);
+        let source = source_towards(&settings.bind, connection, destination).inspect_err(tell).ok()?;
         let timeouts = self.timeouts();
         set_options(&mut peer.options, settings.protocol, timeouts, upgrade);
         if let Some((tls, name)) = secure {
@@ -138,11 +139,15 @@ fn set_source(peer: &mut HttpPeer, bind: &Bind, source: Option<IpAddr>) {
     }
 }
 
-fn source_towards(bind: &Bind, connection: &Connection, destination: &Destination) -> Option<IpAddr> {
+fn source_towards(bind: &Bind, connection: &Connection, destination: &Destination) -> Result<Option<IpAddr>, NoSource> {
     match destination {
         Destination::Inet(to) => dial::source(bind, connection, *to),
-        Destination::Unix(_) => None,
+        Destination::Unix(_) => Ok(None),
     }
+}
+
+fn tell(error: &NoSource) {
+    tracing::debug!(target: "lockgate::upstream", %error, "cannot connect");
 }
 
 /// Requests that share a connection over HTTP/2.
