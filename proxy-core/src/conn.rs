@@ -1,6 +1,8 @@
 //! A client's connection, in the form in which pingora takes it and gives it back.
 
+mod chunks;
 mod http2;
+mod intake;
 mod ledger;
 mod linger;
 mod origin_date;
@@ -24,9 +26,9 @@ use pingora::protocols::{
 use plugin_api::Client;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use self::{ledger::Ledger, linger::linger, watch::Clock};
+use self::{intake::Intake, ledger::Ledger, linger::linger, watch::Clock};
 pub(crate) use self::{origin_date::OriginDate, watch::Watch};
-use crate::{admission::Guest, client_stream::ClientStream};
+use crate::{admission::Guest, client_stream::ClientStream, head::Framing};
 
 /// A client's connection.
 ///
@@ -38,13 +40,7 @@ pub(crate) struct Conn {
     digest: Arc<SocketDigest>,
     id: i32,
     written: BytesMut,
-    /// Bytes that arrived while a request was served and belong to the next one.
-    stash: BytesMut,
-    holding: bool,
-    /// What the end of the client's direction means while its request is served.
-    end: End,
-    /// Bytes of the body in flight that are still to be read, when its length is known; what follows is kept too.
-    body_left: Option<u64>,
+    intake: Intake,
     /// The peer may still be sending: closing at once would reset the connection under our last answer.
     linger: bool,
     clock: Option<Clock>,
@@ -61,17 +57,6 @@ pub(crate) struct Conn {
     ended: bool,
     /// Who wants to know when we wait for the client, and may end that.
     guest: Option<Arc<Guest>>,
-}
-
-/// What it means that a client sends nothing more: TCP does not tell a client that has said everything from one that is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// It is gone, and so is whoever wanted the answer.
-    Gone,
-    /// It may wait for the answer.
-    Said,
-    /// The same, and it has come.
-    Come,
 }
 
 impl Conn {
@@ -92,10 +77,7 @@ impl Conn {
             digest: Arc::new(digest),
             id,
             written: BytesMut::new(),
-            stash: BytesMut::new(),
-            holding: false,
-            end: End::Gone,
-            body_left: None,
+            intake: Intake::new(),
             linger: false,
             clock: None,
             date: OriginDate::new(),
@@ -113,30 +95,15 @@ impl Conn {
         self.guest = guest;
     }
 
-    /// From now on what the client sends is kept for [`take_stash`](Self::take_stash); `early` has come already.
-    pub(crate) fn hold(&mut self, early: BytesMut) {
-        self.holding = true;
-        self.stash = early;
+    /// A request with this body is served from now on: what follows it is kept for [`take_stash`](Self::take_stash). `early` has
+    /// come behind the head; what of that is body is returned. Without a framing everything passes.
+    pub(crate) fn begin(&mut self, framing: Option<&Framing>, early: BytesMut, serves_half_closed: bool) -> BytesMut {
+        self.intake.begin(framing, early, serves_half_closed)
     }
 
-    /// Serves a client that ends its direction behind its request, from now on or no longer.
-    pub(crate) fn set_half_closed(&mut self, is_served: bool) {
-        self.end = if is_served { End::Said } else { End::Gone };
-    }
-
-    /// Lets so many bytes of a body through, and then keeps what follows like [`hold`](Self::hold). `early` has come already
-    /// and is not body.
-    pub(crate) fn hold_after(&mut self, body: u64, early: BytesMut) {
-        self.stash = early;
-        self.body_left = Some(body);
-        self.holding = body == 0;
-    }
-
-    /// Ends [`hold`](Self::hold) and returns what was kept.
+    /// Ends that, and returns what was kept.
     pub(crate) fn take_stash(&mut self) -> BytesMut {
-        self.holding = false;
-        self.body_left = None;
-        std::mem::take(&mut self.stash)
+        self.intake.finish()
     }
 
     /// Whether a close must wait until the peer has read what was sent.
@@ -251,15 +218,16 @@ impl Conn {
         self.tell(sent, |sent| *sent, cx)
     }
 
+    /// Keeps what comes for the next request.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.stash.len() < STASH_LIMIT && self.end != End::Come {
+        while self.intake.kept() < STASH_LIMIT && !self.intake.is_half_closed() {
             let mut piece = [0; 4096];
             let mut piece = ReadBuf::new(&mut piece);
             ready!(Pin::new(self.socket()).poll_read(cx, &mut piece))?;
             if piece.filled().is_empty() {
                 return self.poll_end();
             }
-            self.stash.extend_from_slice(piece.filled());
+            self.intake.pass(piece.filled());
         }
         // The client may send no more before it has its answer; a hang-up is noticed when that is written.
         Poll::Pending
@@ -267,12 +235,29 @@ impl Conn {
 
     /// The client's direction has ended while its request is served.
     fn poll_end(&mut self) -> Poll<io::Result<()>> {
-        if self.end == End::Gone {
-            return Poll::Ready(Ok(()));
+        // Should it be gone though it may wait, it is noticed when the answer is written. Others wake who waits here.
+        if self.intake.ends() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Reads what may be read of the body.
+    fn poll_body(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.intake.passes_all() {
+            return Pin::new(self.socket()).poll_read(cx, into);
         }
-        // Should it be gone after all, it is noticed when the answer is written. Others wake who waits here.
-        self.end = End::Come;
-        Poll::Pending
+        if let Some(fault) = self.intake.fault() {
+            return Poll::Ready(Err(fault));
+        }
+        let before = into.filled().len();
+        let most = self.intake.most(into.remaining());
+        let mut piece = ReadBuf::new(into.initialize_unfilled_to(most));
+        ready!(Pin::new(self.socket()).poll_read(cx, &mut piece))?;
+        let read = piece.filled().len();
+        let passed = self.intake.pass(&into.initialized()[before..before + read]);
+        into.set_filled(before + passed);
+        match self.intake.fault() {
+            Some(fault) if passed == 0 => Poll::Ready(Err(fault)),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -282,7 +267,7 @@ impl AsyncRead for Conn {
         if let Poll::Ready(Err(error)) = self.poll_drain(cx) {
             return Poll::Ready(Err(error));
         }
-        if self.holding {
+        if self.intake.is_complete() {
             return self.poll_hold(cx);
         }
         if self.http2 {
@@ -290,25 +275,12 @@ impl AsyncRead for Conn {
         }
         // Pingora looks for the end of a connection with a single byte: that is no waiting for a body.
         let is_look = into.remaining() == 1;
-        if is_look && self.end == End::Come {
+        if is_look && self.intake.is_half_closed() {
             return Poll::Pending;
         }
         let before = into.filled().len();
         let is_awaited = !is_look && self.clock.as_ref().is_none_or(|clock| clock.has_body);
-        let read = match self.body_left {
-            Some(left) => {
-                // No more than the body: what follows it stays in the socket until the edge asks for it.
-                let most = usize::try_from(left).unwrap_or(usize::MAX).min(into.remaining());
-                let mut piece = ReadBuf::new(into.initialize_unfilled_to(most));
-                let read = Pin::new(self.socket()).poll_read(cx, &mut piece);
-                let filled = piece.filled().len();
-                into.advance(filled);
-                self.body_left = Some(left - filled as u64);
-                self.holding = self.body_left == Some(0);
-                read
-            }
-            None => Pin::new(self.socket()).poll_read(cx, into),
-        };
+        let read = self.poll_body(cx, into);
         if is_look && read.is_ready() && into.filled().len() == before {
             return self.poll_end();
         }
@@ -357,7 +329,7 @@ impl Drop for Conn {
         {
             self.written.advance(sent);
         }
-        let lingers = self.linger || !self.stash.is_empty() || !self.written.is_empty();
+        let lingers = self.linger || self.intake.kept() > 0 || !self.written.is_empty();
         // The end of TLS is a message, too: without it, what came before may have been cut off by anybody (RFC 8446 §6.1).
         let says_goodbye = socket.holds_back() && !self.ended;
         if (lingers || says_goodbye) && tokio::runtime::Handle::try_current().is_ok() {

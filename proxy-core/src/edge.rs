@@ -311,22 +311,10 @@ impl Edge {
             Some(rewritten) => BytesMut::from(&*rewritten),
             None => bytes,
         };
-        let mut after = after;
-        match head.body {
-            Framing::None if !head.upgrade => conn.hold(after),
-            Framing::Length(length) if !head.upgrade => {
-                let early = after.split_to(usize::try_from(length).unwrap_or(usize::MAX).min(after.len()));
-                conn.hold_after(length - early.len() as u64, after);
-                // If the body is not read to its end, closing must wait for the client.
-                conn.set_linger(true);
-                bytes.unsplit(early);
-            }
-            _ => {
-                conn.set_linger(true);
-                bytes.unsplit(after);
-            }
-        }
-        conn.set_half_closed(flight.origin.generation.half_closed_clients);
+        let framing = (!head.upgrade).then_some(&head.body);
+        bytes.unsplit(conn.begin(framing, after, flight.origin.generation.half_closed_clients));
+        // If the body is not read to its end, closing must wait for the client.
+        conn.set_linger(framing != Some(&Framing::None));
         flight.date = Some(conn.origin_date());
         conn.set_watch(flight.watch.clone(), head.body != Framing::None);
         let mut session = ServerSession::new_http1(conn);

@@ -75,6 +75,53 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn a_request_may_follow_a_body_of_any_framing_at_once() {
+    let origin = Origin::start().unwrap();
+    let (_lockgate, mut client) = start(&origin);
+    let bodies = [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\nX-Trailer: 1\r\n\r\n",
+    ];
+    let all: String =
+        (0..30).map(|n| format!("POST /echo HTTP/1.1\r\nHost: a\r\n{}", bodies[n % 3]) + &get("/head?next")).collect();
+    // In two pieces that end anywhere, and all at once.
+    for cut in [1, all.len() / 3, all.len() / 2, all.len()] {
+        let (first, second) = all.split_at(cut);
+        client.send(first).unwrap();
+        client.send(second).unwrap();
+        for _ in 0..30 {
+            assert_eq!(client.response(false).unwrap().body, b"hello");
+            assert!(client.response(false).unwrap().text().starts_with("GET /head?next "));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_has_said_everything_is_answered_where_it_may_be() {
+    let origin = Origin::start().unwrap();
+    for served in [true, false] {
+        let keys = format!("[server]\nhalf_closed_clients = {served}\n");
+        let lockgate = Lockgate::run(LOCKGATE, &passing(&origin).replace("[server]\n", &keys)).unwrap();
+        for request in [
+            get("/slow"),
+            "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello".to_owned(),
+            "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned(),
+        ] {
+            let mut client = Connection::open(lockgate.address()).unwrap();
+            client.send(&request).unwrap();
+            client.stream().shutdown(Shutdown::Write).unwrap();
+            let answer = client.rest().unwrap();
+            if served {
+                assert!(answer.starts_with(b"HTTP/1.1 200 "), "{request}: {}", String::from_utf8_lossy(&answer));
+            } else if request.starts_with("GET /slow") {
+                assert!(answer.is_empty(), "{request}: {}", String::from_utf8_lossy(&answer));
+            }
+        }
+    }
+}
+
+#[test]
 fn bodies_of_every_framing_arrive_whole() {
     let origin = Origin::start().unwrap();
     let (_lockgate, mut client) = start(&origin);

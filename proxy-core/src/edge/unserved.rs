@@ -61,7 +61,7 @@ impl Edge {
             conn.set_linger(true);
             return None;
         }
-        conn.hold(after);
+        conn.begin(Some(&Framing::None), after, false);
         Some(conn)
     }
 

@@ -90,6 +90,9 @@ pub(super) fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer
         (ErrorSource::Downstream, etype) if *etype == ReadTimedout || (*etype == ReadError && is_timeout(error)) => {
             (Ending::Client, page(StatusCode::REQUEST_TIMEOUT, "The rest of the request did not arrive in time."))
         }
+        (ErrorSource::Downstream, ReadError) if has_kind(error, std::io::ErrorKind::InvalidData) => {
+            (Ending::Client, page(StatusCode::BAD_REQUEST, "The request is malformed."))
+        }
         // Over HTTP/2, a request that its client gives up is such an error.
         (ErrorSource::Downstream, ConnectionClosed | H2Error | ReadError | WriteError | WriteTimedout) => {
             (Ending::Client, None)
@@ -106,6 +109,10 @@ fn has_begun(error: &Error) -> bool {
 }
 
 fn is_timeout(error: &Error) -> bool {
+    has_kind(error, std::io::ErrorKind::TimedOut)
+}
+
+fn has_kind(error: &Error, kind: std::io::ErrorKind) -> bool {
     let cause = error.cause.as_deref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut)
+    cause.is_some_and(|cause| cause.kind() == kind)
 }
