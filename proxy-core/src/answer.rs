@@ -36,6 +36,9 @@ impl Answer {
     /// The same with other words behind its status.
     pub(crate) fn with_phrase(mut self, phrase: &'static str) -> Self {
         self.phrase = Some(phrase);
+        if let Some(words) = &self.page {
+            self.body = render(self.status, Some(phrase), &words.reason).into();
+        }
         self
     }
 
@@ -144,7 +147,7 @@ impl From<Response> for Answer {
                 if KEPT_BY_CACHES.contains(&status) {
                     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 }
-                let body = render(status, &reason).into();
+                let body = render(status, phrase, &reason).into();
                 page = Some(Words { reason, error: None });
                 body
             }
@@ -200,12 +203,13 @@ pub(crate) fn spelled(name: &HeaderName) -> String {
     name.as_str().chars().map(letter).collect()
 }
 
-fn render(status: StatusCode, reason: &str) -> String {
-    let title = format!("{} {}", status.as_str(), status.canonical_reason().unwrap_or("Error"));
+fn render(status: StatusCode, phrase: Option<&str>, reason: &str) -> String {
+    let phrase = phrase.or(status.canonical_reason()).unwrap_or("Error");
     let reason = escape(reason);
     format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
-         <body><h1>{title}</h1>\n<p>{reason}</p>\n</body></html>\n"
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{} {phrase}</title></head>\n\
+         <body><h1>{phrase}</h1>\n<p>{reason}</p>\n</body></html>\n",
+        status.as_str()
     )
 }
 

@@ -1,6 +1,7 @@
 //! `CONNECT`: the request goes through the chain like any other, and becomes a tunnel.
 
 mod passed_on;
+mod reply;
 mod stream;
 
 use std::{os::fd::AsRawFd as _, time::Duration};
@@ -13,8 +14,8 @@ use plugin_api::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use self::passed_on::PassedOn;
 pub(crate) use self::stream::serve as serve_stream;
+use self::{passed_on::PassedOn, reply::Said};
 use crate::{
     answer::Answer,
     client_stream::ClientStream,
@@ -30,26 +31,65 @@ use crate::{
 /// Serves a `CONNECT` request. `head` is the whole request head, `after` what came behind it. A tunnel comes back open, and is
 /// to be [carried](Tunnel::carry).
 pub(crate) async fn serve(
-    mut conn: Box<Conn>,
+    conn: Box<Conn>,
     mut flight: Box<Flight>,
     head: &[u8],
     after: BytesMut,
 ) -> Option<Tunnel> {
     let parts = Parts::of(head);
     match decide(&mut flight, &parts).await {
-        Outcome::Open(target, dialled) => return open(*conn, flight, &target, *dialled, after).await,
-        Outcome::Declined { stream, reply } => relay(*conn, flight, *stream, reply).await,
-        Outcome::Answer => {
-            if let Some(answer) = settled(&mut flight, &parts).await {
-                let sent = answer.body.len() as u64;
-                let written = conn.send(&answer.to_wire(false, true), flight.origin.generation.timeouts.write).await;
-                flight.answered(written.then_some(sent));
-            }
-            // Whoever did not wait for the answer may have sent more.
-            conn.set_linger(true);
-        }
+        Outcome::Open(target, dialled) => match accepted(&mut flight, &parts, &dialled).await {
+            Some(accepted) => return open(*conn, flight, &target, *dialled, accepted, after).await,
+            None => answer(*conn, flight, &parts).await,
+        },
+        Outcome::Declined { stream, reply } => match declined(&mut flight, &parts, &reply).await {
+            Some(declined) => relay(*conn, flight, *stream, declined).await,
+            None => answer(*conn, flight, &parts).await,
+        },
+        Outcome::Answer => answer(*conn, flight, &parts).await,
     }
     None
+}
+
+/// Sends the settled answer.
+async fn answer(mut conn: Conn, mut flight: Box<Flight>, parts: &Parts) {
+    if let Some(answer) = settled(&mut flight, parts).await {
+        let sent = answer.body.len() as u64;
+        let written = conn.send(&answer.to_wire(false, true), flight.origin.generation.timeouts.write).await;
+        flight.answered(written.then_some(sent));
+    }
+    // Whoever did not wait for the answer may have sent more.
+    conn.set_linger(true);
+}
+
+/// What tells the client that the tunnel is open: what a parent said to that, or a head of ours. `None` when another answer is
+/// settled.
+async fn accepted(flight: &mut Flight, parts: &Parts, dialled: &Dialled) -> Option<Vec<u8>> {
+    let minor = minor(flight);
+    let Some(reply) = Said::parse(&dialled.reply) else {
+        let agent = flight.origin.generation.wording.agent();
+        return Some(format!("HTTP/1.{minor} 200 Connection established\r\nProxy-agent: {agent}\r\n\r\n").into());
+    };
+    reply.head(flight, parts, minor).await.map_err(|broken| flight.broken(&broken)).ok()
+}
+
+/// What a parent says instead, for the client. `None` when another answer is settled.
+async fn declined(flight: &mut Flight, parts: &Parts, reply: &[u8]) -> Option<BytesMut> {
+    flight.progress.ending = Ending::Upstream;
+    let minor = minor(flight);
+    let Some(said) = Said::parse(reply) else {
+        flight.reply = Some(Reply::Hooked(flight.origin.generation.wording.nonsense()));
+        return None;
+    };
+    flight.progress.status = Some(said.status());
+    let body = said.body;
+    let head = said.head(flight, parts, minor).await.map_err(|broken| flight.broken(&broken)).ok()?;
+    Some([&*head, body].concat().as_slice().into())
+}
+
+/// The minor version that a tunnel's client is answered in.
+fn minor(flight: &Flight) -> u8 {
+    u8::from(flight.line.version != Version::HTTP_10)
 }
 
 /// What becomes of a request for a tunnel.
@@ -139,14 +179,12 @@ async fn open(
     mut flight: Box<Flight>,
     target: &Target,
     dialled: Dialled,
+    accepted: Vec<u8>,
     after: BytesMut,
 ) -> Option<Tunnel> {
     note(&mut flight, target, &dialled);
     let Dialled { mut stream, early, .. } = dialled;
-    let minor = if flight.line.version == Version::HTTP_10 { 0 } else { 1 };
-    let agent = flight.origin.generation.wording.agent();
-    let accepted = format!("HTTP/1.{minor} 200 Connection established\r\nProxy-agent: {agent}\r\n\r\n");
-    let mut accepted = BytesMut::from(accepted.as_bytes());
+    let mut accepted = BytesMut::from(&*accepted);
     accepted.unsplit(early);
     let write = flight.origin.generation.timeouts.write;
     if !conn.send(&accepted, write).await {
@@ -208,9 +246,7 @@ async fn give(stream: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
 /// Passes on what the parent proxy said instead of opening the tunnel.
 async fn relay(mut conn: Conn, mut flight: Box<Flight>, mut stream: Stream, mut reply: BytesMut) {
     let write = flight.origin.generation.timeouts.write;
-    let status = reply.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
-    flight.progress.status = status;
-    flight.progress.ending = Ending::Upstream;
+    flight.progress.server = Some(stream.socket().as_raw_fd());
     conn.set_linger(true);
     while !reply.is_empty() {
         if !conn.send(&reply, write).await {

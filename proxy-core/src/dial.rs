@@ -22,7 +22,7 @@ use plugin_api::{Address, Bind, Client, Connection, Target};
 use tokio::net::{TcpSocket, TcpStream};
 
 pub(crate) use self::{
-    handshake::{Handshake, HandshakeError, basic},
+    handshake::{Handshake, HandshakeError, Shaken, basic},
     order::Order,
     parent::{Watched, host},
     public::is_public,
@@ -40,6 +40,8 @@ pub(crate) struct Dialled {
     pub(crate) stream: Stream,
     /// Where it leads, for the log.
     pub(crate) to: SocketAddr,
+    /// What a parent that speaks HTTP said: a head, or nothing where there is none.
+    pub(crate) reply: BytesMut,
     /// What the server has sent already.
     pub(crate) early: BytesMut,
 }
@@ -78,7 +80,7 @@ async fn straight(target: &Target, origin: &Origin) -> Result<Dialled, DialError
     );
     let stream = connected.await.map_err(|_elapsed| DialError::Failed(Failure::ConnectTimeout))??;
     let to = stream.peer_addr().map_err(|_gone| DialError::Failed(Failure::Connect(None)))?;
-    Ok(Dialled { stream: Stream::Tcp(stream), to, early: BytesMut::new() })
+    Ok(Dialled { stream: Stream::Tcp(stream), to, reply: BytesMut::new(), early: BytesMut::new() })
 }
 
 /// Whether a connection to this address would come to the listener that the request came on. An address of this machine

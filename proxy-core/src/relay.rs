@@ -1,6 +1,6 @@
 //! The one `ProxyHttp` implementation: pingora's hooks, each mapped to the chain of the request in flight.
 
-mod heads;
+pub(crate) mod heads;
 mod order;
 mod reply;
 mod turn;

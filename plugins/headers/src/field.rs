@@ -132,7 +132,7 @@ fn is_reserved(name: &HeaderName) -> bool {
     RESERVED.contains(&name.as_str())
 }
 
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 12] = [
     "connection",
     "content-length",
     "expect",
@@ -140,7 +140,6 @@ const RESERVED: [&str; 13] = [
     "keep-alive",
     "proxy-authenticate",
     "proxy-authentication-info",
-    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -148,8 +147,7 @@ const RESERVED: [&str; 13] = [
     "upgrade",
 ];
 
-const RESERVED_HINT: &str = "leave it out: it belongs to one connection or frames the message (credentials for another \
-                             proxy belong to the plugin that names that proxy)";
+const RESERVED_HINT: &str = "leave it out: it belongs to one connection or frames the message";
 
 #[cfg(test)]
 mod tests {

@@ -109,10 +109,10 @@ mod tests {
     use super::*;
 
     /// How much is taken, in pieces of this size, and how it ends.
-    fn taken(bytes: &str, piece: usize) -> (usize, &'static str) {
+    fn taken(bytes: impl AsRef<[u8]>, piece: usize) -> (usize, &'static str) {
         let mut chunks = Chunks::new();
         let mut sum = 0;
-        for piece in bytes.as_bytes().chunks(piece) {
+        for piece in bytes.as_ref().chunks(piece) {
             let step = chunks.take(piece);
             sum += step;
             if step < piece.len() {
@@ -141,7 +141,7 @@ mod tests {
                 assert_eq!(taken(&all, piece), (body.len(), "end"), "{body:?} in pieces of {piece}");
             }
             for cut in 0..body.len() {
-                assert_eq!(taken(&body[..cut], 3), (cut, "more"), "{:?}", &body[..cut]);
+                assert_eq!(taken(&body.as_bytes()[..cut], 3), (cut, "more"), "{cut} of {body:?}");
             }
         }
     }

@@ -135,9 +135,9 @@ impl Intake {
 mod tests {
     use super::*;
 
-    fn begun(framing: &Framing, early: &str) -> (Intake, BytesMut) {
+    fn begun(framing: &Framing, early: impl AsRef<[u8]>) -> (Intake, BytesMut) {
         let mut intake = Intake::new();
-        let body = intake.begin(Some(framing), early.as_bytes().into(), false);
+        let body = intake.begin(Some(framing), early.as_ref().into(), false);
         (intake, body)
     }
 
@@ -147,7 +147,7 @@ mod tests {
         for (framing, body) in [(Framing::None, ""), (Framing::Length(6), "abcdef"), (Framing::Chunked, chunked)] {
             let all = format!("{body}next");
             for cut in 0..=all.len() {
-                let (mut intake, early) = begun(&framing, &all[..cut]);
+                let (mut intake, early) = begun(&framing, &all.as_bytes()[..cut]);
                 let rest = &all.as_bytes()[cut..];
                 let passed = intake.pass(rest);
                 assert_eq!([&early, &rest[..passed]].concat(), body.as_bytes(), "{body} {cut}");

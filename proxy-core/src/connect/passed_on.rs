@@ -18,17 +18,13 @@ impl PassedOn {
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
             .collect();
-        for name in listed.iter().chain(&OURS) {
-            headers.remove(name);
-        }
+        without(&mut headers, |name| listed.contains(name) || OURS.contains(name));
         Self { target: target.to_vec(), headers }
     }
 
-    /// The fields, with what a `CONNECT` must not have taken out again.
+    /// The fields, with what a `CONNECT` must not have taken out again. Credentials are those that a plugin added.
     pub(super) fn into_fields(mut self) -> HeaderMap {
-        for name in &OURS {
-            self.headers.remove(name);
-        }
+        without(&mut self.headers, |name| OURS.contains(name) && *name != header::PROXY_AUTHORIZATION);
         self.headers
     }
 }
@@ -59,6 +55,17 @@ impl RequestHead for PassedOn {
 
     fn remove(&mut self, name: &HeaderName) {
         self.headers.remove(name);
+    }
+}
+
+/// Removes fields, and leaves all others in their order.
+fn without(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
+    let mut name = None;
+    for (next, value) in std::mem::take(headers) {
+        name = next.or(name);
+        if let Some(name) = name.as_ref().filter(|name| !is_unwanted(name)) {
+            headers.append(name.clone(), value);
+        }
     }
 }
 
@@ -96,10 +103,12 @@ mod tests {
         let mut head = PassedOn::of(b"a:443", &headers);
         head.append(header::VIA, HeaderValue::from_static("1.1 me"));
         head.set(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+        head.append(header::PROXY_AUTHORIZATION, HeaderValue::from_static("Basic eTo="));
         head.set_target(b"b:443");
         assert_eq!(head.target(), b"a:443");
         let fields = head.into_fields();
         let names: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["user-agent", "via"]);
+        assert_eq!(names, ["user-agent", "via", "proxy-authorization"]);
+        assert_eq!(fields[header::PROXY_AUTHORIZATION], "Basic eTo=", "that of the operator, not the client's");
     }
 }

@@ -4,7 +4,7 @@ use std::{io, net::IpAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, header};
 use plugin_api::{Address, Parent, ParentKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -26,6 +26,15 @@ pub(crate) struct Handshake {
 enum Host {
     Name(Arc<str>),
     Ip(IpAddr),
+}
+
+/// A connection that a parent has made.
+pub(crate) struct Shaken {
+    pub(crate) stream: Stream,
+    /// What a parent that speaks HTTP said to it: a head.
+    pub(crate) reply: BytesMut,
+    /// What the far end has sent already.
+    pub(crate) early: BytesMut,
 }
 
 /// Why a parent did not connect.
@@ -64,14 +73,14 @@ impl Handshake {
         self
     }
 
-    /// Shakes hands. What the far end sends at once comes back too.
-    pub(crate) async fn perform(&self, mut stream: Stream) -> Result<(Stream, BytesMut), HandshakeError> {
+    /// Shakes hands.
+    pub(crate) async fn perform(&self, mut stream: Stream) -> Result<Shaken, HandshakeError> {
         match self.kind {
             ParentKind::Socks5 => self.socks5(&mut stream).await?,
             ParentKind::Socks4a => self.socks4a(&mut stream).await?,
             _ => return self.connect(stream).await,
         }
-        Ok((stream, BytesMut::new()))
+        Ok(Shaken { stream, reply: BytesMut::new(), early: BytesMut::new() })
     }
 
     /// Host and port, as a request target writes them.
@@ -91,14 +100,16 @@ impl Handshake {
     }
 
     /// `CONNECT` (RFC 9110 §9.3.6).
-    async fn connect(&self, mut stream: Stream) -> Result<(Stream, BytesMut), HandshakeError> {
+    async fn connect(&self, mut stream: Stream) -> Result<Shaken, HandshakeError> {
         let authority = self.authority();
         let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
         if let Some((user, password)) = &self.credentials {
             request.push_str(&format!("Proxy-Authorization: {}\r\n", basic(user, password)));
         }
         let mut request = request.into_bytes();
-        for (name, value) in &self.fields {
+        // The credentials of the parent go before those that somebody added for whatever proxy there is.
+        let is_other = |name: &HeaderName| self.credentials.is_none() || name != header::PROXY_AUTHORIZATION;
+        for (name, value) in self.fields.iter().filter(|(name, _)| is_other(name)) {
             request.extend_from_slice(spelled(name).as_bytes());
             request.extend_from_slice(b": ");
             request.extend_from_slice(value.as_bytes());
@@ -108,25 +119,27 @@ impl Handshake {
         stream.write_all(&request).await?;
         stream.flush().await?;
         let mut reply = BytesMut::with_capacity(1024);
-        let end = loop {
-            if let Some(end) = memchr::memmem::find(&reply, b"\r\n\r\n") {
-                break end + 4;
+        loop {
+            let Some(end) = head_end(&reply) else {
+                if reply.len() > LONGEST_REPLY {
+                    return Err(HandshakeError::NotHttp);
+                }
+                if stream.read_buf(&mut reply).await? == 0 {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                }
+                continue;
+            };
+            let status = reply.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(1..5));
+            match status.ok_or(HandshakeError::NotHttp)? {
+                // It is not the answer yet (RFC 9110 §15.2).
+                [b' ', b'1', _, _] => drop(reply.split_to(end)),
+                [b' ', b'2', _, _] => {
+                    let early = reply.split_off(end);
+                    return Ok(Shaken { stream, reply, early });
+                }
+                [b' ', b'3'..=b'5', _, _] => return Err(HandshakeError::Declined { stream, reply }),
+                _ => return Err(HandshakeError::NotHttp),
             }
-            if reply.len() > LONGEST_REPLY {
-                return Err(HandshakeError::NotHttp);
-            }
-            if stream.read_buf(&mut reply).await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-        };
-        let status = reply.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(1..5)).ok_or(HandshakeError::NotHttp)?;
-        match status {
-            [b' ', b'2', _, _] => {
-                let early = reply.split_off(end);
-                Ok((stream, early))
-            }
-            [b' ', b'3'..=b'5', _, _] => Err(HandshakeError::Declined { stream, reply }),
-            _ => Err(HandshakeError::NotHttp),
         }
     }
 
@@ -197,6 +210,15 @@ async fn authenticate(stream: &mut Stream, user: &str, password: &str) -> Result
     let mut reply = [0; 2];
     stream.read_exact(&mut reply).await?;
     if reply[1] == 0 { Ok(()) } else { Err(HandshakeError::Credentials) }
+}
+
+/// Where the empty line of a head ends, whose lines may end without CR.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..)? {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
 }
 
 /// The value of a `Proxy-Authorization` field (RFC 7617).

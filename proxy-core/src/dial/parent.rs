@@ -6,7 +6,9 @@ use http::HeaderMap;
 use plugin_api::{Address, Bind, Connection, Health, Parent, Target, Tls};
 use tokio::time::timeout;
 
-use super::{DialError, Dialled, Handshake, HandshakeError, Order, Stream, is_public, literal, race, resolve, tls};
+use super::{
+    DialError, Dialled, Handshake, HandshakeError, Order, Shaken, Stream, is_public, literal, race, resolve, tls,
+};
 use crate::{flight::Origin, metrics::Metric, metrics::Metrics, upstream::Failure};
 
 /// Connects `target` through its parent: the first of the parent's addresses that can be connected.
@@ -36,9 +38,9 @@ pub(super) async fn through(
         };
         watched.connected();
         match timeout(target.connect_timeout, handshake.perform(stream)).await {
-            Ok(Ok((stream, early))) => {
+            Ok(Ok(Shaken { stream, reply, early })) => {
                 let to = stream.socket().peer_addr().map_err(|_gone| DialError::Failed(Failure::Connect(None)))?;
-                return Ok(Dialled { stream, to, early });
+                return Ok(Dialled { stream, to, reply, early });
             }
             Ok(Err(HandshakeError::Declined { stream, reply })) => return Err(DialError::Declined { stream, reply }),
             Ok(Err(error)) => {

@@ -37,11 +37,11 @@ impl Connect for ThroughParent {
         let tls = self.tls.as_ref().map(|(tls, name)| (tls, &**name));
         let stream = parent::connect(&[*to], tls, &bind, &nobody, self.timeout).await;
         let stream = stream.map_err(|failure| Error::explain(UNREACHABLE, format!("{failure:?}")))?;
-        let (stream, _) = self.handshake.perform(stream).await.map_err(|error| {
+        let shaken = self.handshake.perform(stream).await.map_err(|error| {
             tracing::info!(target: "lockgate::upstream", %error, "a parent proxy did not connect");
             Error::because(ErrorType::ConnectProxyFailure, "a parent proxy did not connect", error)
         })?;
-        Ok(match stream {
+        Ok(match shaken.stream {
             Stream::Tcp(stream) => stream.into(),
             secure => VirtualSocketStream::new(Box::new(secure)).into(),
         })

@@ -11,7 +11,7 @@ use crate::{answer::spelled, dial::basic, upstream::Attempts};
 pub(super) struct Outgoing<'a>(pub(super) &'a mut RequestHeader);
 
 /// The head that comes back.
-pub(super) struct Incoming<'a>(pub(super) &'a mut ResponseHeader);
+pub(crate) struct Incoming<'a>(pub(crate) &'a mut ResponseHeader);
 
 const TYPED: &str = "a typed name and value are always accepted";
 
@@ -33,7 +33,7 @@ pub(super) fn for_parent(head: &mut Outgoing<'_>, attempts: &Attempts) {
 }
 
 /// Takes what was between the server and us out of its answer (RFC 9110 §7.6.1), and says in whose version it is passed on.
-pub(super) fn receive(head: &mut ResponseHeader) {
+pub(crate) fn receive(head: &mut ResponseHeader) {
     let listed = |value: &HeaderValue| -> Vec<HeaderName> {
         let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         // What frames the message is never an option of the connection, whatever a server says.
@@ -42,7 +42,9 @@ pub(super) fn receive(head: &mut ResponseHeader) {
             .filter(|name| ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name))
             .collect()
     };
-    let named: Vec<_> = head.headers.get_all(header::CONNECTION).iter().flat_map(listed).collect();
+    let named = [header::CONNECTION, PROXY_CONNECTION]
+        .map(|field| head.headers.get_all(field).iter().flat_map(listed).collect::<Vec<_>>());
+    let named = named.concat();
     order::remove(head, |name| named.contains(name) || HOP_BY_HOP.contains(name));
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
     if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
@@ -52,11 +54,14 @@ pub(super) fn receive(head: &mut ResponseHeader) {
     head.set_version(Version::HTTP_11);
 }
 
+/// No standard, and used like `Connection`.
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
 /// Fields that are for the next hop only.
 const HOP_BY_HOP: [HeaderName; 5] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
+    PROXY_CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
 ];
