@@ -21,6 +21,18 @@ pub(crate) struct Answer {
     page: Option<Words>,
 }
 
+/// What is known of the request that a page is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) line: Option<&'a str>,
+    pub(crate) is_understood: bool,
+}
+
+impl Asked<'_> {
+    /// There is none.
+    pub(crate) const NOTHING: Self = Self { line: None, is_understood: false };
+}
+
 /// What an error page says.
 struct Words {
     reason: String,
@@ -55,22 +67,30 @@ impl Answer {
         self.phrase.or(self.status.canonical_reason()).unwrap_or_default()
     }
 
-    /// Lets the plugins of a chain render the page, if this is one. A plugin that fails is told about; the page is ours then.
-    pub(crate) async fn render(&mut self, run: &mut Run, request: Request<'_>, connection: &Connection) -> Vec<Broken> {
-        self.render_for(run, request, connection, None).await
-    }
-
-    /// The same for a request that could not be understood: of that there is only the line.
-    pub(crate) async fn render_for(
+    /// Lets the plugins of a chain render the page, if this is one. `line` is what the client sent before its fields. A plugin
+    /// that fails is told about; the page is ours then.
+    pub(crate) async fn render(
         &mut self,
         run: &mut Run,
         request: Request<'_>,
         connection: &Connection,
         line: Option<&str>,
     ) -> Vec<Broken> {
+        self.render_for(run, request, connection, Asked { line, is_understood: true }).await
+    }
+
+    /// The same for a request that perhaps was not understood: of that there is only the line.
+    pub(crate) async fn render_for(
+        &mut self,
+        run: &mut Run,
+        request: Request<'_>,
+        connection: &Connection,
+        asked: Asked<'_>,
+    ) -> Vec<Broken> {
         let Some(words) = self.page.take().filter(|_| run.chain().renders_pages()) else { return Vec::new() };
         let mut page = Page::new(self.status, self.phrase(), &words.reason);
-        page.line = line;
+        page.line = asked.line;
+        page.is_understood = asked.is_understood;
         page.error = words.error.as_deref();
         let (rendered, broken) = run.page(request, connection, &page).await;
         if let Some(Rendered { body, content_type }) = rendered {

@@ -30,12 +30,7 @@ use crate::{
 
 /// Serves a `CONNECT` request. `head` is the whole request head, `after` what came behind it. A tunnel comes back open, and is
 /// to be [carried](Tunnel::carry).
-pub(crate) async fn serve(
-    conn: Box<Conn>,
-    mut flight: Box<Flight>,
-    head: &[u8],
-    after: BytesMut,
-) -> Option<Tunnel> {
+pub(crate) async fn serve(conn: Box<Conn>, mut flight: Box<Flight>, head: &[u8], after: BytesMut) -> Option<Tunnel> {
     let parts = Parts::of(head);
     match decide(&mut flight, &parts).await {
         Outcome::Open(target, dialled) => match accepted(&mut flight, &parts, &dialled).await {
@@ -151,7 +146,9 @@ async fn fields(flight: &mut Flight, parts: &Parts, target: &Target) -> Result<H
 /// The settled answer, after the response hooks unless one of them is to blame for it.
 async fn settled(flight: &mut Flight, parts: &Parts) -> Option<Answer> {
     if let Some(Reply::Hooked(answer) | Reply::Plain(answer)) = &mut flight.reply {
-        let broken = answer.render(&mut flight.run, parts.view(&flight.line), &flight.origin.connection).await;
+        let broken = answer
+            .render(&mut flight.run, parts.view(&flight.line), &flight.origin.connection, flight.line.text.as_deref())
+            .await;
         flight.origin.generation.wording.sign(&mut answer.headers);
         flight.harmless(&broken);
     }

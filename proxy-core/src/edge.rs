@@ -129,7 +129,12 @@ impl Edge {
                         }
                     }
                 }
-                Arrival::End => return None,
+                Arrival::End => {
+                    if matches!(wait, Wait::First) {
+                        self.shard.metrics.count(Metric::Silent);
+                    }
+                    return None;
+                }
                 Arrival::Refused(refusal) => {
                     narrative::requested(conn.id(), &bytes);
                     self.refuse(&generation, &mut conn, refusal, &bytes).await;
@@ -283,7 +288,8 @@ impl Edge {
         head: &Head,
         bytes: &[u8],
     ) -> Box<Flight> {
-        let line = line(&generation, head, bytes);
+        let mut line = line(&generation, head, bytes);
+        line.text = chain.renders_pages().then(|| narrative::first_line(bytes).into_boxed_str());
         let origin = Origin {
             shard: Arc::clone(&self.shard),
             generation,
@@ -335,6 +341,7 @@ fn line(generation: &Generation, head: &Head, bytes: &[u8]) -> Line {
         |range: &std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range.clone()]).into_owned().into_boxed_str();
     let logged = generation.log.is_some();
     Line {
+        text: None,
         method: head.method.clone(),
         target: if logged { text(&head.target) } else { Box::default() },
         version: head.version,

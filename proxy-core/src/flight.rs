@@ -60,6 +60,8 @@ pub(crate) struct Origin {
 
 /// The request line and the few fields that logs and routes need.
 pub(crate) struct Line {
+    /// All of it as it came, where a page may tell it.
+    pub(crate) text: Option<Box<str>>,
     pub(crate) method: Method,
     pub(crate) target: Box<str>,
     pub(crate) version: Version,

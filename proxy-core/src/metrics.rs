@@ -120,6 +120,8 @@ metrics! {
     Refused = "lockgate_requests_refused_total",
     /// Requests that a plugin denied, for who asked or for what was asked for, before they went anywhere.
     Denied = "lockgate_requests_denied_total",
+    /// Connections that ended before anything was asked on them.
+    Silent = "lockgate_connections_silent_total",
     /// Requests that reached a chain and could not be done as they were asked: a plugin refused how, or what for; they led
     /// back to this proxy; or the server's answer was none.
     Bad = "lockgate_requests_bad_total",

@@ -14,8 +14,10 @@ pub struct Page<'a> {
     pub phrase: &'a str,
     /// A sentence that the visitor may read.
     pub reason: &'a str,
-    /// The request line as it came, when it could not be understood and there is no request to look at.
+    /// The request line as it came, where one came: HTTP/2 has none.
     pub line: Option<&'a str>,
+    /// Whether the request was understood; otherwise there is no request to look at, but for its line.
+    pub is_understood: bool,
     /// What the system said when a server could not be reached, in its words: "Connection refused".
     pub error: Option<&'a str>,
 }
@@ -23,7 +25,7 @@ pub struct Page<'a> {
 impl<'a> Page<'a> {
     /// A page; the engine and the harness make them.
     pub const fn new(status: StatusCode, phrase: &'a str, reason: &'a str) -> Self {
-        Self { status, phrase, reason, line: None, error: None }
+        Self { status, phrase, reason, line: None, is_understood: true, error: None }
     }
 }
 

@@ -90,17 +90,24 @@ struct Values {
 
 impl Values {
     fn of(cx: &Cx<'_>, page: &plugin_api::Page<'_>) -> Self {
-        let request = cx.request();
-        // A request that could not be understood has a line at most, and says nowhere where it wants to go.
-        let url = request.host.map(|_| url(request));
-        let line = url.as_ref().map(|url| format!("{} {url} {}", request.method, version(request.version)));
+        let (url, line) = match (page.line, page.is_understood) {
+            (Some(line), true) => (Some(target(line).to_owned()), Some(line.to_owned())),
+            // What could not be understood says nowhere where it wants to go.
+            (Some(line), false) => (Some(String::new()), Some(line.to_owned())),
+            (None, true) => {
+                let (request, url) = (cx.request(), url(cx.request()));
+                let line = format!("{} {url} {}", request.method, version(request.version));
+                (Some(url), Some(line))
+            }
+            (None, false) => (None, None),
+        };
         Self {
             errno: page.status.as_u16().to_string(),
             cause: page.phrase.to_owned(),
             detail: page.reason.to_owned(),
             error: page.error.map(str::to_owned),
-            request: page.line.map(str::to_owned).or(line),
-            url: url.or(page.line.map(|_| String::new())),
+            request: line,
+            url,
             client: cx.connection().client.name(),
             date: httpdate::fmt_http_date(SystemTime::now()),
         }
@@ -136,7 +143,12 @@ fn shipped(path: &str) -> Option<Vec<u8>> {
     Some(page.into())
 }
 
-/// The target as the client wrote it.
+/// What stands between the method and the version.
+fn target(line: &str) -> &str {
+    line.split(' ').nth(1).unwrap_or_default()
+}
+
+/// The target as the client wrote it, put together from what is known of it.
 fn url(request: &Request<'_>) -> String {
     let host = || request.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
     match request.form {

@@ -14,7 +14,8 @@ impl Figures {
             readings.iter().find(|reading| reading.name == name).map_or(0, |reading| reading.value)
         };
         let open = (reading("connections_accepted") - reading("connections_closed")).max(0);
-        let outside = reading("requests_refused") + reading("requests_unrouted");
+        // A connection on which nothing is asked counts like a request that cannot be read.
+        let outside = reading("requests_refused") + reading("requests_unrouted") + reading("connections_silent");
         Self([
             ("opens", open.to_string()),
             ("reqs", (reading("requests") + outside).to_string()),

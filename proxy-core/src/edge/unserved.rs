@@ -15,7 +15,7 @@ use plugin_api::{
 use super::{Edge, line};
 use crate::{
     access_log::Record,
-    answer::Answer,
+    answer::{Answer, Asked},
     conn::Conn,
     flight::Line,
     generation::Generation,
@@ -46,7 +46,9 @@ impl Edge {
             Method::CONNECT => Answer::page(StatusCode::METHOD_NOT_ALLOWED, "This listener opens no tunnels."),
             _ => Answer::page(StatusCode::NOT_FOUND, "No site is served under this address."),
         };
-        self.render(generation, &mut page, None).await;
+        let first = narrative::first_line(bytes);
+        let asked = Asked { line: Some(&first), is_understood: true };
+        self.render(generation, &mut page, asked).await;
         let with_body = head.method != Method::HEAD;
         let written = conn.send(&page.to_wire(keep, with_body), generation.timeouts.write).await;
         self.log(
@@ -71,7 +73,9 @@ impl Edge {
         tracing::debug!(target: "lockgate::edge", client = %self.connection.client, status = refusal.status.as_u16(), reason = refusal.reason, "refused");
         let mut page = generation.wording.refusal(refusal);
         let started = Instant::now();
-        self.render(generation, &mut page, Some(&narrative::first_line(bytes))).await;
+        let first = narrative::first_line(bytes);
+        let asked = Asked { line: Some(&first), is_understood: false };
+        self.render(generation, &mut page, asked).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
         self.log_refusal(generation, Version::HTTP_11, page.status, page.body.len(), started);
         conn.set_linger(true);
@@ -99,7 +103,7 @@ impl Edge {
         self.shard.metrics.count(Metric::Requests);
         self.shard.metrics.count(Metric::Denied);
         let started = Instant::now();
-        self.render(&generation, &mut page, None).await;
+        self.render(&generation, &mut page, Asked::NOTHING).await;
         conn.send(&page.to_wire(false, true), generation.timeouts.write).await;
         self.log_refusal(&generation, Version::HTTP_11, page.status, page.body.len(), started);
         conn.set_linger(true);
@@ -107,7 +111,7 @@ impl Edge {
     }
 
     /// Lets a chain render the page of a request that no chain has seen. What is told of the request is where it came from.
-    pub(super) async fn render(&self, generation: &Generation, page: &mut Answer, line: Option<&str>) {
+    pub(super) async fn render(&self, generation: &Generation, page: &mut Answer, asked: Asked<'_>) {
         generation.wording.sign(&mut page.headers);
         let (listener, client) = (&self.connection.listener, self.connection.client);
         let Some(chain) = route::spokesman(&generation.routes, listener, client).filter(|chain| chain.renders_pages())
@@ -123,7 +127,7 @@ impl Edge {
             host: None,
             form: Form::Origin,
         };
-        for broken in page.render_for(&mut Run::new(Arc::clone(chain)), request, &self.connection, line).await {
+        for broken in page.render_for(&mut Run::new(Arc::clone(chain)), request, &self.connection, asked).await {
             self.tell(&broken);
         }
     }
@@ -178,6 +182,7 @@ impl Edge {
 /// What the log shows of a request that was not read.
 fn nothing(version: Version) -> Line {
     Line {
+        text: None,
         method: Method::from_bytes(b"-").unwrap_or_default(),
         target: "-".into(),
         version,

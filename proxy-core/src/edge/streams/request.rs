@@ -12,7 +12,7 @@ use plugin_api::{Ending, Form, Scheme};
 
 use super::{Edge, Streams};
 use crate::{
-    answer::Answer,
+    answer::{Answer, Asked},
     connect,
     flight::{Flight, Line, Origin, Pulse},
     generation::Generation,
@@ -97,7 +97,7 @@ impl Edge {
             Method::CONNECT => Answer::page(StatusCode::METHOD_NOT_ALLOWED, "This listener opens no tunnels."),
             _ => Answer::page(StatusCode::NOT_FOUND, "No site is served under this address."),
         };
-        self.render(generation, &mut page, None).await;
+        self.render(generation, &mut page, Asked::NOTHING).await;
         let (status, length) = (page.status, page.body.len());
         let _ = page.send(&mut session, generation.timeouts.write).await;
         self.log(generation, line, status, length, started, "unrouted");
@@ -171,6 +171,7 @@ fn line(generation: &Generation, head: &RequestHeader, form: Form, host: Option<
         _ => text(head.raw_path()),
     };
     Line {
+        text: None,
         method: head.method.clone(),
         target,
         version: Version::HTTP_2,
