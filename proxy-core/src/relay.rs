@@ -205,6 +205,7 @@ impl ProxyHttp for Relay {
         let host = request.headers.get(header::HOST);
         // Pingora has taken out what was between the client and us, and moved others into the gaps.
         order::like(head, request.headers);
+        heads::send(head, request.headers);
         let mut head = Outgoing(head);
         if flight.attempts.as_ref().is_none_or(|attempts| attempts.peer().settings().forwarded) {
             let trusted = &flight.origin.generation.trusted_proxies;

@@ -32,19 +32,18 @@ pub(super) fn for_parent(head: &mut Outgoing<'_>, attempts: &Attempts) {
     }
 }
 
+/// Takes out what a client names in `Proxy-Connection` beside `Connection`: pingora looks at the latter only, and removes both.
+pub(super) fn send(head: &mut RequestHeader, sent: &HeaderMap) {
+    let named = beside(sent);
+    if named.is_empty() {
+        return;
+    }
+    order::remove(head, |name| named.contains(name) && *name != header::HOST);
+}
+
 /// Takes what was between the server and us out of its answer (RFC 9110 §7.6.1), and says in whose version it is passed on.
 pub(crate) fn receive(head: &mut ResponseHeader) {
-    let listed = |value: &HeaderValue| -> Vec<HeaderName> {
-        let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        // What frames the message is never an option of the connection, whatever a server says.
-        names
-            .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .filter(|name| ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name))
-            .collect()
-    };
-    let named = [header::CONNECTION, PROXY_CONNECTION]
-        .map(|field| head.headers.get_all(field).iter().flat_map(listed).collect::<Vec<_>>());
-    let named = named.concat();
+    let named = [options(&head.headers, header::CONNECTION), beside(&head.headers)].concat();
     order::remove(head, |name| named.contains(name) || HOP_BY_HOP.contains(name));
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
     if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
@@ -52,6 +51,20 @@ pub(crate) fn receive(head: &mut ResponseHeader) {
         head.insert_header(header::CONTENT_LENGTH, first).expect(TYPED);
     }
     head.set_version(Version::HTTP_11);
+}
+
+/// The names that a field lists as options of the connection. What frames the message is never one, whatever anybody says.
+fn options(headers: &HeaderMap, field: HeaderName) -> Vec<HeaderName> {
+    let listed = headers.get_all(field).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    listed
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name))
+        .collect()
+}
+
+/// The options in `Proxy-Connection`, which count where there is a `Connection` too.
+fn beside(headers: &HeaderMap) -> Vec<HeaderName> {
+    if headers.contains_key(header::CONNECTION) { options(headers, PROXY_CONNECTION) } else { Vec::new() }
 }
 
 /// No standard, and used like `Connection`.
