@@ -51,7 +51,7 @@ impl Plugin for Filter {
         let mut builder = rules::Builder::default();
         let mut add = |pattern: &[u8]| builder.add(&syntax::parse(pattern, config.syntax, ignore_case)?);
         if let Some(path) = &config.file {
-            cx.watch_file(path);
+            cx.watch_file(list::in_bytes(path));
             add_file(path, &mut add)?;
         }
         for (index, pattern) in config.patterns.iter().enumerate() {

@@ -212,13 +212,18 @@ fn what_reverse_path_takes_is_looked_at_as_the_application_gets_it() {
     );
     // It refuses the others by itself.
     assert_eq!(passing(&keys("host", "^site", "only = true"), &targets), targets);
-    let remembers = |keys: &str| {
+    let remembers = |keys: &str, cookie: &str| {
         let harness = built(keys);
-        let sending = harness.request("GET", "/c").header("Cookie", "a=b; yummy_magical_cookie=/b/");
+        let sending = harness.request("GET", "/c").header("Cookie", &format!("a=b; yummy_magical_cookie={cookie}"));
         sending.send().status() == StatusCode::FORBIDDEN
     };
-    assert!(remembers(&keys("url", "^http://\\[::1]/c$", "magic = true")));
-    assert!(!remembers(&keys("url", "^http://\\[::1]/c$", "")));
+    for (cookie, is_one) in [("/b/", true), ("/b", true), ("/b/deep", true), ("/bc", false), ("/", false)] {
+        assert_eq!(remembers(&keys("url", "^http://\\[::1]/c$", "magic = true"), cookie), is_one, "{cookie}");
+        assert!(!remembers(&keys("url", "^http://\\[::1]/c$", ""), cookie), "{cookie}");
+    }
+    // Who asks nobody is not looked at.
+    let nobody = "syntax = \"ere\"\npatterns = [\".\"]\nreverse = { paths = [{ path = \"/a/\" }] }";
+    assert_eq!(passing(nobody, &["/a/x", "/a", "/b"]), ["/a/x", "/a"]);
     let shown = refused("syntax = \"ere\"\npatterns = [\"a\"]\nreverse = { paths = [{ path = \"/\", to = \"x\" }] }");
     assert!(shown.contains("path 1 does not lead to a URL"), "{shown}");
 }
