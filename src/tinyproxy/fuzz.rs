@@ -273,5 +273,6 @@ fn every_file_starts_or_has_a_problem_at_a_place() {
     }
     result.expect("no case is given up");
     let (translated, started) = (translated.get(), started.get());
-    assert!(started > cases / 20 && translated > started, "of {cases} {translated} are translated, {started} start");
+    // Nearly everything that can be translated starts; what does not is a missing list or interface.
+    assert!(started > cases / 20 && translated >= started, "of {cases} {translated} are translated, {started} start");
 }
