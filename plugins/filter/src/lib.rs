@@ -1,7 +1,9 @@
 //! `filter`: refuses requests by lists of patterns for hosts and URLs.
 
+mod backtrack;
 mod byte_set;
 mod config;
+mod expression;
 mod index;
 mod list;
 mod posix;
@@ -21,7 +23,7 @@ use plugin_api::{
 
 pub use config::{Config, Fallback, Path, Reverse, Subject, Syntax};
 use reverse::Fate;
-use rules::Rules;
+use rules::{Answer, Rules};
 use syntax::PatternError;
 
 /// Lets a request go on or refuses it, as the patterns say.
@@ -49,7 +51,7 @@ impl Plugin for Filter {
         }
         let ignore_case = !config.case_sensitive;
         let mut builder = rules::Builder::default();
-        let mut add = |pattern: &[u8]| builder.add(&syntax::parse(pattern, config.syntax, ignore_case)?);
+        let mut add = |pattern: &[u8]| builder.add(syntax::parse(pattern, config.syntax, ignore_case)?);
         if let Some(path) = &config.file {
             cx.watch_file(list::in_bytes(path));
             add_file(path, &mut add)?;
@@ -69,11 +71,12 @@ impl Plugin for Filter {
             return Step::NEXT;
         }
         let Some(subject) = self.subject_of(cx) else { return Step::NEXT };
-        let is_refused = match self.default {
-            Fallback::Allow => self.is_listed(&subject),
-            Fallback::Deny => !self.is_listed(&subject),
+        // What is not known is refused: nobody gets past a list by making the search for it long.
+        let is_let_through = match self.default {
+            Fallback::Allow => self.listed(&subject) == Answer::No,
+            Fallback::Deny => self.listed(&subject) == Answer::Yes,
         };
-        if !is_refused {
+        if is_let_through {
             return Step::NEXT;
         }
         // A name for the log, where nothing may look like the end of a line.
@@ -116,13 +119,18 @@ impl Filter {
         }
     }
 
-    fn is_listed(&self, subject: &str) -> bool {
+    fn listed(&self, subject: &str) -> Answer {
         let compared: Cow<'_, str> =
             if self.ignore_case { subject.to_ascii_lowercase().into() } else { subject.into() };
-        // A dot at the end of a name is another way of writing the same name.
-        let without_dot = compared.strip_suffix('.').filter(|_| self.subject == Subject::Host);
-        let is_listed = |subject: &str| self.rules.match_any(subject.as_bytes());
-        is_listed(&compared) || without_dot.is_some_and(is_listed)
+        let others = match self.subject {
+            Subject::Host => subject::spellings_of_host(&compared),
+            Subject::Url => subject::spellings_of_url(&compared),
+        };
+        let first = self.rules.match_any(compared.as_bytes());
+        others.iter().fold(first, |answer, other| match answer {
+            Answer::Yes => answer,
+            _ => answer.or(self.rules.match_any(other.as_bytes())),
+        })
     }
 }
 
@@ -130,6 +138,9 @@ fn add_file(path: &std::path::Path, mut add: impl FnMut(&[u8]) -> Result<(), Pat
     let text = list::read(path).map_err(|error| {
         ConfigError::key("file", format!("cannot read the filter file `{}`: {error}", path.display()))
     })?;
+    if list::has_bom(&text) {
+        tracing::warn!("the filter file {} begins with a byte order mark, which is passed over", path.display());
+    }
     let wrong: Vec<_> = list::lines(&text).filter_map(|line| Some((line, add(line.pattern).err()?))).collect();
     let Some(((first, error), others)) = wrong.split_first() else { return Ok(()) };
     let (pattern, path) = (String::from_utf8_lossy(first.pattern), path.display());

@@ -39,7 +39,8 @@ pub(crate) fn in_bytes(path: &Path) -> PathBuf {
 
 /// The patterns of a text: the first word of each line, up to a `#` that no backslash stands before.
 pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    // Editors put it there; tinyproxy takes it for a part of the first pattern, which then is found nowhere.
+    let text = text.strip_prefix(BOM).unwrap_or(text);
     let lines = (1..).zip(text.split(|byte| *byte == b'\n'));
     lines.map(|(number, line)| Line { number, pattern: pattern(line) }).filter(|line| !line.pattern.is_empty())
 }
@@ -57,6 +58,12 @@ fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
 
+/// Whether a list begins with a byte order mark.
+pub(crate) fn has_bom(text: &[u8]) -> bool {
+    text.starts_with(BOM)
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
 const LARGEST: u64 = 64_000_000;
 
 #[cfg(test)]
