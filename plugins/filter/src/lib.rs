@@ -14,7 +14,7 @@ mod subject;
 mod syntax;
 mod wildcard;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Once};
 
 use plugin_api::{
     BuildCx, ConfigError, Cx, Fault, Form, Phases, Plugin, Request, Response, Step,
@@ -35,6 +35,9 @@ pub struct Filter {
     connect_ports: Option<Vec<u16>>,
     own_hosts: Vec<String>,
     reverse: Option<reverse::Reverse>,
+    /// What is to be said about the file. There is no log yet when the configuration of a start is read.
+    remark: Option<String>,
+    told: Once,
 }
 
 impl Plugin for Filter {
@@ -52,9 +55,10 @@ impl Plugin for Filter {
         let ignore_case = !config.case_sensitive;
         let mut builder = rules::Builder::default();
         let mut add = |pattern: &[u8]| builder.add(syntax::parse(pattern, config.syntax, ignore_case)?);
+        let mut remark = None;
         if let Some(path) = &config.file {
             cx.watch_file(list::in_bytes(path));
-            add_file(path, &mut add)?;
+            remark = add_file(path, &mut add)?;
         }
         for (index, pattern) in config.patterns.iter().enumerate() {
             add(pattern.as_bytes())
@@ -63,10 +67,13 @@ impl Plugin for Filter {
         let rules = builder.build().map_err(|error| ConfigError::table(error.to_string()))?;
         let reverse = config.reverse.map(reverse::Reverse::build).transpose()?;
         let Config { subject, default, connect_ports, own_hosts, .. } = config;
-        Ok(Self { rules, subject, default, ignore_case, connect_ports, own_hosts, reverse })
+        Ok(Self { rules, subject, default, ignore_case, connect_ports, own_hosts, reverse, remark, told: Once::new() })
     }
 
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
+        if let Some(remark) = &self.remark {
+            self.told.call_once(|| tracing::warn!(target: "lockgate::filter", "{remark}"));
+        }
         if self.is_others(cx.request()) {
             return Step::NEXT;
         }
@@ -134,15 +141,19 @@ impl Filter {
     }
 }
 
-fn add_file(path: &std::path::Path, mut add: impl FnMut(&[u8]) -> Result<(), PatternError>) -> Result<(), ConfigError> {
+/// Takes the patterns of a file in, and tells what is odd about it.
+fn add_file(
+    path: &std::path::Path,
+    mut add: impl FnMut(&[u8]) -> Result<(), PatternError>,
+) -> Result<Option<String>, ConfigError> {
     let text = list::read(path).map_err(|error| {
         ConfigError::key("file", format!("cannot read the filter file `{}`: {error}", path.display()))
     })?;
-    if list::has_bom(&text) {
-        tracing::warn!("the filter file {} begins with a byte order mark, which is passed over", path.display());
-    }
     let wrong: Vec<_> = list::lines(&text).filter_map(|line| Some((line, add(line.pattern).err()?))).collect();
-    let Some(((first, error), others)) = wrong.split_first() else { return Ok(()) };
+    let Some(((first, error), others)) = wrong.split_first() else {
+        let bom = || format!("the filter file {} begins with a byte order mark, which is passed over", path.display());
+        return Ok(list::has_bom(&text).then(bom));
+    };
     let (pattern, path) = (String::from_utf8_lossy(first.pattern), path.display());
     let bad = ConfigError::key("file", format!("Bad regex in {path}: line {} - {pattern}", first.number));
     let numbers: Vec<_> = others.iter().take(MOST_NAMED).map(|(line, _)| line.number.to_string()).collect();
