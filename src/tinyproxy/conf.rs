@@ -297,6 +297,9 @@ impl Auth {
         let users = self.users.get_or_insert_with(|| List { span: span.clone(), items: Vec::new() });
         if user.len() + password.len() > LONGEST_CREDENTIALS {
             warnings.push(span, "the user and password are too long: like tinyproxy, the line is ignored");
+        } else if user.contains(char::is_control) {
+            // Nobody is let in by it, which is what becomes of all others, too.
+            warnings.push(span, "the name of a user has no control characters (RFC 7617): the line is ignored");
         } else {
             users.items.push(At { value: (user, password), span });
         }

@@ -442,6 +442,7 @@ fn bytes_that_are_not_utf_8_are_kept_or_told() {
 #[test]
 fn what_tinyproxy_starts_with_has_a_meaning_here_too() {
     for (line, expected, remark) in [
+        ("BasicAuth a\u{7} p", "users = []", "2: the name of a user has no control characters"),
         ("ViaProxyName \"a\u{1b}b\"", "via = \"ab (tinyproxy)\"", "2: a name has no control characters"),
         ("Upstream none \"10.0.0.0/255.255.254.255\"", "to = [\"10.0.0.0\", \"10.0.1.0\"]", ""),
         ("ReversePath \"/a\" \"ftp://x/\"", "{ path = \"/a/\", status = 501 }", "2: only `http://` and `https://`"),
