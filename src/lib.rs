@@ -13,6 +13,7 @@ mod cli;
 mod config;
 mod intercept;
 mod lasting;
+mod octet;
 mod pair;
 mod process;
 mod registry;

@@ -15,6 +15,7 @@ mod fuzz;
 mod line;
 mod overview;
 mod refusal;
+mod reverse;
 #[cfg(test)]
 mod tests;
 mod translation;
@@ -30,6 +31,7 @@ pub(crate) use self::{chain::VERSION, complaint::complaint, overview::table as o
 use crate::{
     config::{self, LoadError},
     lasting::Lasting,
+    octet,
 };
 
 /// How the proxy runs: what tinyproxy decides by `-d`.
@@ -80,11 +82,11 @@ pub(crate) fn load(path: &Path, mode: Mode, lasting: &Lasting) -> Result<Loaded,
     Ok(Loaded { config, warnings: translation.warnings })
 }
 
-/// Reads a file. Bytes that are not UTF-8 do no harm in comments; in a directive they are reported when it is read.
+/// Reads a file. It may hold bytes that are not UTF-8, like the names of old files.
 pub(crate) fn read(path: &Path) -> Result<Source, LoadError> {
     let name = path.display().to_string();
     let bytes = fs::read(path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
-    Ok(Source::new(name, String::from_utf8_lossy(&bytes)))
+    Ok(Source::new(name, octet::text(&bytes)))
 }
 
 /// Translates a file. Pure.

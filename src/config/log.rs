@@ -9,6 +9,8 @@ use plugin_api::{
 use proxy_core::{Format, LogConfig, Sink};
 use serde::Deserialize;
 
+use crate::octet;
+
 /// The resolved section.
 pub(super) struct Log {
     pub(super) access: Option<LogConfig>,
@@ -98,7 +100,7 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
         Some(RawFormat::Json) => Format::Json,
     };
     let program = Program {
-        destination: raw.program.map(destination),
+        destination: raw.program.as_deref().map(destination),
         style: raw.style.unwrap_or_default(),
         level: raw.level.unwrap_or_default(),
     };
@@ -106,12 +108,12 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
 }
 
 /// The names that stand for a stream of this process do not depend on what /dev looks like after privileges are dropped.
-fn destination(text: String) -> Destination {
-    match text.as_str() {
+fn destination(text: &str) -> Destination {
+    match text {
         "stderr" | "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Destination::Stderr,
         "stdout" | "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Destination::Stdout,
         "syslog" => Destination::Syslog,
         "off" | "/dev/null" => Destination::Off,
-        _ => Destination::File(text.into()),
+        _ => Destination::File(octet::path(text)),
     }
 }

@@ -9,6 +9,8 @@ use plugin_api::{
 use proxy_core::{ClientTimeouts, HeadLimits, Source, Wording};
 use serde::Deserialize;
 
+use crate::octet;
+
 /// The resolved section.
 pub(super) struct Server {
     pub(super) trusted_proxies: Vec<Source>,
@@ -71,7 +73,7 @@ struct Raw {
     /// The group to run as; the user's own when absent.
     group: Option<Account>,
     /// A file that holds the process id while the proxy runs.
-    pid_file: Option<PathBuf>,
+    pid_file: Option<String>,
     /// Whether to go to the background as soon as it serves.
     daemon: Option<bool>,
 }
@@ -146,7 +148,7 @@ pub(super) fn build(table: Option<Table<'_>>, problems: &mut Problems) -> Option
         process: Process {
             user: raw.user.map(Account::text),
             group: raw.group.map(Account::text),
-            pid_file: raw.pid_file,
+            pid_file: raw.pid_file.as_deref().map(octet::path),
             daemon: raw.daemon.unwrap_or(false),
         },
     })

@@ -72,6 +72,16 @@ impl Hosts {
     }
 }
 
+impl Hosts {
+    /// The same as rules with networks that are a number of leading bits each.
+    pub(super) fn sites(&self) -> Vec<String> {
+        match self {
+            Self::Network(network) => network.without_holes().iter().map(ToString::to_string).collect(),
+            Self::Name(name) => vec![name.clone()],
+        }
+    }
+}
+
 impl fmt::Display for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,6 +113,26 @@ impl Network {
                 let bits = bits(mask, 128)?;
                 let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
                 Some(Self::V6 { address: Ipv6Addr::from_bits(address.to_bits() & mask), bits })
+            }
+        }
+    }
+
+    /// The networks that a mask with holes stands for, unless they are very many: then it is left as it is.
+    fn without_holes(self) -> Vec<Self> {
+        let Self::V4 { address, mask } = self else { return vec![self] };
+        let whole = u32::MAX.checked_shl(mask.trailing_zeros()).unwrap_or(0);
+        let holes = whole & !mask;
+        if holes.count_ones() > MOST_HOLES {
+            return vec![self];
+        }
+        let mut networks = Vec::new();
+        let mut filled = 0_u32;
+        loop {
+            networks.push(Self::V4 { address: Ipv4Addr::from_bits(address.to_bits() | filled), mask: whole });
+            // The next number that has bits in the holes only.
+            filled = filled.wrapping_sub(holes) & holes;
+            if filled == 0 {
+                return networks;
             }
         }
     }
@@ -177,6 +207,9 @@ fn looks_like_ipv6(text: &str) -> bool {
     }
 }
 
+/// 255.0.255.0 has eight, and is 256 networks.
+const MOST_HOLES: u32 = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +260,20 @@ mod tests {
         for text in ["10.0.0.0/255.0.0.0", "10.0.0.0/0", "10.0.0.0/0.0.0.0", "1.2.3.4", "::/0", "::1"] {
             assert!(!has_holes(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_mask_with_holes_is_several_networks() {
+        let sites = |text| Hosts::parse(text).map(|hosts| hosts.sites()).unwrap();
+        assert_eq!(sites("10.9.8.7/255.0.0.0"), ["10.0.0.0/8"]);
+        assert_eq!(sites("10.9.8.7/0.0.0.0"), ["0.0.0.0/0"]);
+        assert_eq!(sites("1.2.3.4/255.255.255.252"), ["1.2.3.4/30"]);
+        assert_eq!(sites("1.2.3.4/255.255.252.255").join(" "), "1.2.0.4 1.2.1.4 1.2.2.4 1.2.3.4");
+        let many = sites("10.9.8.7/255.0.255.0");
+        assert_eq!((many.len(), many[0].as_str(), many[255].as_str()), (256, "10.0.8.0/24", "10.255.8.0/24"));
+        assert_eq!(sites("10.9.8.7/0.0.0.255"), ["0.0.0.7/0.0.0.255"]);
+        assert_eq!(sites("::1/64"), ["::/64"]);
+        assert_eq!(sites("x.example"), ["x.example"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use plugin_api::config::{Problem, Span};
 
 use super::line::is_blank;
+use crate::octet;
 
 /// A value and where it stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +50,13 @@ impl<'t> Arguments<'t> {
         !self.rest.trim_start_matches(is_blank).is_empty()
     }
 
-    /// A text in double quotes, of one character at least. There are no escapes.
+    /// A text in double quotes. What is not UTF-8 in it is read as Latin-1, which files of that age are written in.
     pub(super) fn quoted(&mut self, what: &str) -> Result<At<String>, Problem> {
+        Ok(self.quoted_bytes(what)?.map(|text| octet::latin1(&text)))
+    }
+
+    /// A text in double quotes, of one character at least, for what keeps its bytes. There are no escapes.
+    pub(super) fn quoted_bytes(&mut self, what: &str) -> Result<At<String>, Problem> {
         let token = self.peek(what)?;
         let Some(inner) = self.rest.strip_prefix('"') else {
             let hint = format!("write \"{}\"", self.rest.trim_end_matches(is_blank).replace('"', ""));

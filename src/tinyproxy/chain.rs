@@ -1,6 +1,7 @@
 //! The chain that does what the rules of a file say.
 
 mod gatekeepers;
+mod parents;
 
 use std::ops::Range;
 
@@ -11,9 +12,8 @@ use super::{
     argument::At,
     conf::Conf,
     document::{Document, Value},
-    refusal,
+    refusal, reverse,
     translation::timeout,
-    upstream::{Protocol, Rule, Way},
     warning::Warnings,
 };
 
@@ -144,12 +144,12 @@ impl Writer<'_> {
         self.document.entry("own_hosts", Value::List(vec![(host.into(), span.clone())]), span);
         // Targets of `ReversePath` are filtered in tinyproxy, not the paths that lead to them.
         let reverse = &self.conf.reverse;
-        if let Some(first) = reverse.paths.first() {
-            let mut keys = vec![("paths", self.paths())];
+        if let Some(first) = &reverse.first {
+            let mut keys = vec![("paths", self.paths(|_status| None))];
             for (key, on) in [("magic", &reverse.magic), ("only", &reverse.only)] {
                 keys.extend(on.as_ref().filter(|on| on.value).map(|_| (key, true.into())));
             }
-            self.document.entry("reverse", Value::Table(keys), &first.span);
+            self.document.entry("reverse", Value::Table(keys), first);
         }
     }
 
@@ -168,15 +168,15 @@ impl Writer<'_> {
         }
         let via = match (&headers.no_via, &headers.via_name) {
             (Some(At { value: true, .. }), _) => None,
-            (_, Some(name)) => Some((name.value.as_str(), &name.span)),
-            (_, None) => Some((self.surroundings.host_name.as_str(), &self.port.span)),
+            (_, Some(name)) => Some((via_name(name, self.warnings), &name.span)),
+            (_, None) => Some((self.surroundings.host_name.clone(), &self.port.span)),
         };
         let address = headers.x_tinyproxy.as_ref().filter(|on| on.value);
         let spans = [
             adds.first().map(|header| &header.span),
             headers.anonymous.first().map(|name| &name.span),
             address.map(|on| &on.span),
-            via.map(|(_, span)| span),
+            via.as_ref().map(|(_, span)| *span),
         ];
         let Some(span) = spans.into_iter().flatten().next() else { return };
         self.link("headers", span);
@@ -209,7 +209,8 @@ impl Writer<'_> {
     /// Whether requests may go past it.
     fn reverse_path(&mut self) -> bool {
         let reverse = &self.conf.reverse;
-        let Some(first) = reverse.paths.first() else {
+        let is_only = reverse.only.as_ref().is_some_and(|on| on.value);
+        let Some(first) = &reverse.first else {
             let settings = [
                 reverse.only.as_ref().filter(|on| on.value).map(|on| &on.span),
                 reverse.magic.as_ref().filter(|on| on.value).map(|on| &on.span),
@@ -220,33 +221,41 @@ impl Writer<'_> {
             }
             return true;
         };
-        self.link("reverse-path", &first.span);
-        let paths = self.paths();
-        self.document.entry("paths", paths, &first.span);
+        if reverse.paths.is_empty() && !is_only {
+            return true;
+        }
+        self.link("reverse-path", first);
+        let paths = self.paths(|status| Some(("status", status.into())));
+        self.document.entry("paths", paths, first);
         for (key, on) in [("magic", &reverse.magic), ("only", &reverse.only)] {
             if let Some(on) = on.as_ref().filter(|on| on.value) {
                 self.document.entry(key, true, &on.span);
             }
         }
         if let Some(url) = &reverse.base_url {
-            if !url.value.ends_with('/') {
+            let value = reverse::encoded(&url.value);
+            if !value.ends_with('/') {
                 self.warnings.push(url.span.clone(), "this needs a `/` at its end, which is added");
             }
-            self.document.entry("base_url", url.value.as_str(), &url.span);
+            self.document.entry("base_url", value, &url.span);
         }
-        self.document.entry("forwarded", false, &first.span);
-        self.document.entry("unreachable_status", UNREACHABLE, &first.span);
+        self.document.entry("forwarded", false, first);
+        self.document.entry("unreachable_status", UNREACHABLE, first);
         self.timeouts(&["connect_timeout", "read_timeout", "write_timeout", "upgraded_idle_timeout"]);
         self.source_addresses();
         self.parents();
-        !reverse.only.as_ref().is_some_and(|on| on.value)
+        !is_only
     }
 
-    /// Paths and their targets. tinyproxy tries the last one first.
-    fn paths(&self) -> Value {
+    /// Paths and their targets, or what is to be said where there is none. tinyproxy tries the last one first.
+    fn paths(&self, refused: impl Fn(u32) -> Option<(&'static str, Value)>) -> Value {
         let paths = self.conf.reverse.paths.iter().rev().map(|path| {
-            let (from, to) = (path.value.0.clone(), plain_url(&path.value.1));
-            (Value::Table(vec![("path", from.into()), ("to", to.into())]), path.span.clone())
+            let way = match &path.value.way {
+                reverse::Way::To(url) => Some(("to", url.as_str().into())),
+                reverse::Way::Unsupported => refused(UNSUPPORTED),
+            };
+            let keys = [("path", path.value.path.as_str().into())].into_iter().chain(way);
+            (Value::Table(keys.collect()), path.span.clone())
         });
         Value::List(paths.collect())
     }
@@ -308,76 +317,32 @@ impl Writer<'_> {
                     self.warnings
                         .push(address.span.clone(), "this is no address: like in tinyproxy, it is passed over");
                 }
-                // Without any, every connection would fail; reading the value will say what is wrong with it.
-                Err(word) => addresses.push((word.as_str().into(), address.span.clone())),
+                Err(_) => {
+                    let message = "this is no address: like with tinyproxy, every connection will fail";
+                    self.warnings.push(address.span.clone(), message);
+                    addresses.extend(NOBODYS.map(|nobodys| (nobodys.into(), address.span.clone())));
+                }
             }
         }
         self.document.entry("bind", Value::List(addresses), &first.span);
     }
-
-    /// tinyproxy takes the last rule that is about a host, and the one about all hosts after all others.
-    fn parents(&mut self) {
-        let rules = &self.conf.outgoing.upstreams;
-        let Some(first) = rules.first() else { return };
-        let (special, general): (Vec<_>, Vec<_>) = rules.iter().rev().partition(|rule| rule.value.hosts.is_some());
-        let parents = special.into_iter().chain(general).map(|rule| (parent(&rule.value), rule.span.clone()));
-        self.document.entry("parents", Value::List(parents.collect()), &first.span);
-        for rule in rules {
-            if let Way::Proxy(proxy) = &rule.value.way
-                && proxy.protocol == Protocol::Socks4
-                && proxy.credentials.is_some()
-            {
-                self.warnings.push(rule.span.clone(), "SOCKS4 has no password: like in tinyproxy, it is not sent");
-            }
-        }
-    }
 }
 
-/// A URL without what tinyproxy passes over in it: the user, and what it would send of a fragment.
-fn plain_url(url: &str) -> String {
-    let url = url.split_once('#').map_or(url, |(url, _)| url);
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let host = authority.split_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
+/// The name of this proxy without what no header holds; tinyproxy would send it.
+fn via_name(name: &At<String>, warnings: &mut Warnings) -> String {
+    if name.value.contains(char::is_control) {
+        warnings.push(name.span.clone(), "a name has no control characters: it is sent without them");
+    }
+    name.value.chars().filter(|character| !character.is_control()).collect()
 }
 
-fn parent(rule: &Rule) -> Value {
-    let mut keys: Vec<(&'static str, Value)> = Vec::new();
-    if let Some(hosts) = &rule.hosts {
-        keys.push(("to", Value::List(vec![(hosts.value.to_string().into(), hosts.span.clone())])));
-    }
-    match &rule.way {
-        Way::Direct => keys.push(("use", "direct".into())),
-        Way::Proxy(proxy) => {
-            let protocol = match proxy.protocol {
-                Protocol::Http => "http",
-                Protocol::Socks4 => "socks4a",
-                Protocol::Socks5 => "socks5",
-            };
-            keys.push(("use", protocol.into()));
-            // Without a real port nobody is reached: files use that to make hosts unreachable.
-            let address = if !(1..=65535).contains(&proxy.port) {
-                NULL_ROUTE.to_owned()
-            } else {
-                format!("{}:{}", proxy.host, proxy.port)
-            };
-            keys.push(("address", address.into()));
-            if let Some((user, password)) = proxy.credentials.clone().filter(|_| proxy.protocol != Protocol::Socks4) {
-                keys.push(("user", user.into()));
-                keys.push(("password", password.into()));
-            }
-        }
-    }
-    Value::Table(keys)
-}
-
-/// What `forward` takes for a proxy that nobody reaches.
-const NULL_ROUTE: &str = "0.0.0.0:0";
 /// The release whose behaviour this has, in pages and for `-v`: scripts compare it.
 pub(crate) const VERSION: &str = "1.11.3";
 /// The name under which tinyproxy shows its statistics.
 const STAT_HOST: &str = "tinyproxy.stats";
 /// tinyproxy says 500 when it reaches nobody, and scripts and pages rely on it.
 const UNREACHABLE: u32 = 500;
+/// What it says to requests that need a protocol other than HTTP.
+const UNSUPPORTED: u32 = 501;
+/// Addresses for documentation (RFC 5737, RFC 3849): no machine has them.
+const NOBODYS: [&str; 2] = ["192.0.2.1", "2001:db8::1"];

@@ -8,6 +8,7 @@ use super::{
     directive::{Client, Directive, FilterType, LogLevel},
     line::{self, Line, is_blank, is_space},
     refusal,
+    reverse::Reverse,
     upstream::Rule,
     warning::Warnings,
 };
@@ -97,15 +98,6 @@ pub(super) struct Headers {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Reverse {
-    /// In the order of the file; the last is tried first.
-    pub(super) paths: Vec<At<(String, String)>>,
-    pub(super) only: Option<At<bool>>,
-    pub(super) magic: Option<At<bool>>,
-    pub(super) base_url: Option<At<String>>,
-}
-
-#[derive(Debug, Default)]
 pub(super) struct Outgoing {
     pub(super) connect_ports: Vec<At<u32>>,
     pub(super) bind: Vec<At<Result<Local, String>>>,
@@ -128,6 +120,9 @@ impl Conf {
             match read_line(line, warnings) {
                 Ok(directives) => {
                     for (span, directive) in directives {
+                        if let Some(remark) = source.text().get(span.clone()).and_then(|text| directive.remark(text)) {
+                            warnings.push(span.clone(), remark);
+                        }
                         conf.add(span, directive, warnings);
                     }
                 }
@@ -268,9 +263,6 @@ fn read_strictly(line: Line<'_>) -> Result<Option<(Span, Directive)>, Problem> {
     }
     let (name, rest) = text.split_at(text.find(is_space).unwrap_or(text.len()));
     let start = line.start + line.text.len() - text.len();
-    if let Some(at) = text.find(char::REPLACEMENT_CHARACTER) {
-        return Err(Problem::new(start + at..start + at + char::REPLACEMENT_CHARACTER.len_utf8(), "this is not UTF-8"));
-    }
     let directive = Directive::parse(name, Arguments::new(start..start + name.len(), rest, start + name.len()))?;
     Ok(Some((start..start + text.trim_end_matches(is_space).len(), directive)))
 }
@@ -305,6 +297,9 @@ impl Auth {
         let users = self.users.get_or_insert_with(|| List { span: span.clone(), items: Vec::new() });
         if user.len() + password.len() > LONGEST_CREDENTIALS {
             warnings.push(span, "the user and password are too long: like tinyproxy, the line is ignored");
+        } else if user.contains(char::is_control) {
+            // Nobody is let in by it, which is what becomes of all others, too.
+            warnings.push(span, "the name of a user has no control characters (RFC 7617): the line is ignored");
         } else {
             users.items.push(At { value: (user, password), span });
         }
@@ -334,25 +329,12 @@ impl Headers {
     }
 }
 
-impl Reverse {
-    fn add(&mut self, span: Span, path: Option<At<String>>, url: At<String>, warnings: &mut Warnings) {
-        let path = path.map_or_else(|| "/".to_owned(), |path| path.value);
-        if !url.value.contains("://") {
-            warnings.push(url.span, "this is no URL: like tinyproxy, the line is ignored");
-        } else if !path.starts_with('/') {
-            warnings.push(span, "a path starts with `/`: like tinyproxy, the line is ignored");
-        } else if path.contains(['?', '#']) || !path.is_ascii() {
-            warnings.push(span, "no path holds such a character: the line is ignored");
-        } else {
-            let end = if path.ends_with('/') { "" } else { "/" };
-            self.paths.push(At { value: (format!("{path}{end}"), url.value), span });
-        }
-    }
-}
-
 impl Outgoing {
     fn add(&mut self, span: Span, rule: Rule, warnings: &mut Warnings) {
-        if rule.hosts.is_none() && self.upstreams.iter().any(|known| known.value.hosts.is_none()) {
+        if let Some(refusal) = rule.hosts.as_ref().and_then(|hosts| refusal::of_site(&hosts.value)) {
+            // A mask with many holes is the only one of these that hosts could match.
+            warnings.push(span, format!("{refusal}: no host matches it, and the line is ignored"));
+        } else if rule.hosts.is_none() && self.upstreams.iter().any(|known| known.value.hosts.is_none()) {
             warnings.push(span, "there is another upstream for all hosts: like tinyproxy, this one is ignored");
         } else {
             self.upstreams.push(At { value: rule, span });

@@ -9,6 +9,7 @@ use super::{
     line::{is_blank, is_space},
     upstream::{self, Upstream},
 };
+use crate::octet;
 
 /// A directive with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +107,20 @@ impl Directive {
         arguments.end()?;
         Ok(directive)
     }
+
+    /// What is to be said about the text of a directive that is not UTF-8.
+    pub(super) fn remark(&self, text: &str) -> Option<&'static str> {
+        match self {
+            _ if !octet::has_any(text) => None,
+            // These keep their bytes.
+            Self::Filter(_) | Self::LogFile(_) | Self::PidFile(_) => None,
+            Self::ReversePath { .. } | Self::ReverseBaseUrl(_) => None,
+            Self::ErrorFile { .. } | Self::DefaultErrorFile(_) | Self::StatFile(_) => {
+                Some("the name of this file is not UTF-8: it is not found, and a page of this program is shown")
+            }
+            _ => Some("this is not UTF-8: it is read as Latin-1, and used and sent as UTF-8"),
+        }
+    }
 }
 
 /// The names of all directives, in the order of the alphabet.
@@ -126,11 +141,11 @@ const DIRECTIVES: &[(&str, Parse)] = &[
     ("Bind", bind),
     ("BindSame", |a| a.switch().map(Directive::BindSame)),
     ("ConnectPort", |a| a.number("a port").map(Directive::ConnectPort)),
-    ("DefaultErrorFile", |a| a.quoted("a path").map(Directive::DefaultErrorFile)),
+    ("DefaultErrorFile", |a| a.quoted_bytes("a path").map(Directive::DefaultErrorFile)),
     ("Deny", |a| client(a).map(Directive::Deny)),
     ("DisableViaHeader", |a| a.switch().map(Directive::DisableViaHeader)),
     ("ErrorFile", error_file),
-    ("Filter", |a| a.quoted("a path").map(Directive::Filter)),
+    ("Filter", |a| a.quoted_bytes("a path").map(Directive::Filter)),
     ("FilterCaseSensitive", |a| a.switch().map(Directive::FilterCaseSensitive)),
     ("FilterDefaultDeny", |a| a.switch().map(Directive::FilterDefaultDeny)),
     ("FilterExtended", |a| a.switch().map(Directive::FilterExtended)),
@@ -138,20 +153,20 @@ const DIRECTIVES: &[(&str, Parse)] = &[
     ("FilterURLs", |a| a.switch().map(Directive::FilterUrls)),
     ("Group", |a| a.name("the name of a group").map(Directive::Group)),
     ("Listen", listen),
-    ("LogFile", |a| a.quoted("a path").map(Directive::LogFile)),
+    ("LogFile", |a| a.quoted_bytes("a path").map(Directive::LogFile)),
     ("LogLevel", |a| a.choice(LOG_LEVELS).map(Directive::LogLevel)),
     ("MaxClients", |a| a.number("a number").map(Directive::MaxClients)),
     ("MaxRequestsPerChild", |a| a.number("a number").map(|_| Directive::Obsolete("MaxRequestsPerChild"))),
     ("MaxSpareServers", |a| a.number("a number").map(|_| Directive::Obsolete("MaxSpareServers"))),
     ("MinSpareServers", |a| a.number("a number").map(|_| Directive::Obsolete("MinSpareServers"))),
-    ("PidFile", |a| a.quoted("a path").map(Directive::PidFile)),
+    ("PidFile", |a| a.quoted_bytes("a path").map(Directive::PidFile)),
     ("Port", port),
-    ("ReverseBaseURL", |a| a.quoted("a URL").map(Directive::ReverseBaseUrl)),
+    ("ReverseBaseURL", |a| a.quoted_bytes("a URL").map(Directive::ReverseBaseUrl)),
     ("ReverseMagic", |a| a.switch().map(Directive::ReverseMagic)),
     ("ReverseOnly", |a| a.switch().map(Directive::ReverseOnly)),
     ("ReversePath", reverse_path),
     ("StartServers", |a| a.number("a number").map(|_| Directive::Obsolete("StartServers"))),
-    ("StatFile", |a| a.quoted("a path").map(Directive::StatFile)),
+    ("StatFile", |a| a.quoted_bytes("a path").map(Directive::StatFile)),
     ("StatHost", |a| a.quoted("a host").map(Directive::StatHost)),
     ("Syslog", |a| a.switch().map(Directive::Syslog)),
     ("Timeout", |a| a.number("a number of seconds").map(Directive::Timeout)),
@@ -202,7 +217,7 @@ fn port(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
 }
 
 fn error_file(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
-    Ok(Directive::ErrorFile { status: arguments.number("a status")?, path: arguments.quoted("a path")? })
+    Ok(Directive::ErrorFile { status: arguments.number("a status")?, path: arguments.quoted_bytes("a path")? })
 }
 
 fn listen(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
@@ -280,13 +295,13 @@ fn basic_auth(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
         let at = start + text.len() - password.len();
         return Err(Problem::new(at..at + password.len(), "a password must not have an `@`"));
     }
-    Ok(Directive::BasicAuth { user: user.to_owned(), password: password.to_owned() })
+    Ok(Directive::BasicAuth { user: octet::latin1(user), password: octet::latin1(password) })
 }
 
 fn reverse_path(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
-    let first = arguments.quoted("a path or a URL")?;
+    let first = arguments.quoted_bytes("a path or a URL")?;
     if !arguments.has_more() {
         return Ok(Directive::ReversePath { path: None, url: first });
     }
-    Ok(Directive::ReversePath { path: Some(first), url: arguments.quoted("a URL")? })
+    Ok(Directive::ReversePath { path: Some(first), url: arguments.quoted_bytes("a URL")? })
 }

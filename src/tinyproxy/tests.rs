@@ -3,6 +3,7 @@
 use plugin_api::config::{Problems, Source};
 
 use super::{Mode, Surroundings, Translation, translate};
+use crate::octet;
 
 fn translated(text: &str, mode: Mode) -> Result<Translation, Problems> {
     let surroundings = Surroundings {
@@ -248,7 +249,7 @@ fn outgoing_connections_are_translated() {
     assert_eq!(line("ConnectPort 70000\nConnectPort 80", "connect_ports").unwrap(), "connect_ports = [80]");
     assert_eq!(line("Bind 192.0.2.1\nBind ::1", "bind").unwrap(), "bind = [\"192.0.2.1\", \"::1\"]");
     assert_eq!(line("Bind 999.1.1.1\nBind ::1", "bind").unwrap(), "bind = [\"::1\"]");
-    assert_eq!(line("Bind 999.1.1.1", "bind").unwrap(), "bind = [\"999.1.1.1\"]");
+    assert_eq!(line("Bind 999.1.1.1", "bind").unwrap(), "bind = [\"192.0.2.1\", \"2001:db8::1\"]");
     assert_eq!(line("Bind ::1\nBindSame yes", "bind").unwrap(), "bind_same = true");
 }
 
@@ -318,7 +319,6 @@ fn what_has_none_is_refused_at_its_place() {
         ("BasicAuth u p@q", "1:13", "a password must not have an `@`", ""),
         ("BasicAuth", "1:1", "a user and a password are missing", ""),
         ("Upstream h:80", "1:10", "`h:80` is not a type of upstream", "write `Upstream http h:80`"),
-        ("AddHeader \"a\" \"\u{fffd}\"", "1:16", "this is not UTF-8", ""),
         ("XTinyproxy example.com", "1:12", "`example.com` is not one of yes", ""),
     ] {
         let problems = translated(text, Mode::Foreground).expect_err(text);
@@ -416,4 +416,54 @@ fn problems_with_the_translation_are_told_at_the_directive() {
         let origin = translation.origins.find(&(start..start + part.len())).unwrap();
         assert_eq!(translation.source.position(origin.start).0, line, "{part}");
     }
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_kept_or_told() {
+    let file = |bytes: &[u8]| octet::text(&[b"Port 1\n", bytes].concat());
+    let latin1 = "2: this is not UTF-8: it is read as Latin-1, and used and sent as UTF-8";
+    let page = "2: the name of this file is not UTF-8: it is not found, and a page of this program is shown";
+    for (line, expected, remarks) in [
+        (&b"AddHeader \"X-A\" \"\xe9\""[..], "add = [\n    { name = \"X-A\", value = \"\u{e9}\" },\n]", vec![latin1]),
+        (b"ViaProxyName \"caf\xe9\"", "via = \"caf\u{e9} (tinyproxy)\"", vec![latin1]),
+        (b"LogFile \"l\xf6g\"", "program = \"l\u{eff6}g\"", vec![]),
+        (b"PidFile \"p\xf6d\"", "pid_file = \"p\u{eff6}d\"", vec![]),
+        (b"Filter \"l\xf6st\"", "file = \"l\u{eff6}st\"", vec![]),
+        (b"StatFile \"\xe9\"", "file = \"\u{efe9}\"", vec![page]),
+        (b"ReversePath \"http://a/\xe9\"", "to = \"http://a/%E9\"", vec![]),
+        (b"ViaProxyName \"\xc3\xa9\"", "via = \"\u{e9} (tinyproxy)\"", vec![]),
+    ] {
+        let text = file(line);
+        let translation = accepted(&text);
+        assert!(translation.toml().contains(expected), "{text}\n{}", translation.toml());
+        assert_eq!(warnings(&text), remarks, "{text}");
+    }
+}
+
+#[test]
+fn what_tinyproxy_starts_with_has_a_meaning_here_too() {
+    for (line, expected, remark) in [
+        ("BasicAuth a\u{7} p", "users = []", "2: the name of a user has no control characters"),
+        ("ViaProxyName \"a\u{1b}b\"", "via = \"ab (tinyproxy)\"", "2: a name has no control characters"),
+        ("Upstream none \"10.0.0.0/255.255.254.255\"", "to = [\"10.0.0.0\", \"10.0.1.0\"]", ""),
+        ("ReversePath \"/a\" \"ftp://x/\"", "{ path = \"/a/\", status = 501 }", "2: only `http://` and `https://`"),
+        ("ReversePath \"http://::1/\"", "to = \"http://unreachable.invalid/\"", "2: "),
+        ("ReversePath \"/?\" \"http://a/\"\nReverseOnly On", "paths = []\nonly = true", "2: no path holds"),
+        ("ReversePath \"http://a/\"\nReverseBaseURL \"\u{1} \"", "base_url = \"%01%20\"", "3: this needs a `/`"),
+    ] {
+        let text = format!("Port 1\n{line}");
+        let translation = accepted(&text);
+        assert!(translation.toml().contains(expected), "{line}\n{}", translation.toml());
+        let told = warnings(&text);
+        assert!(told.iter().all(|told| told.starts_with(remark)) && told.is_empty() == remark.is_empty(), "{told:?}");
+    }
+    for site in ["*.example", "a b", "!x", "é", "10.0.0.0/0.0.0.255"] {
+        let line = format!("Upstream http h:1 \"{site}\"");
+        assert!(!toml(&line).contains("parents"), "{site}");
+        assert!(
+            warnings(&format!("Port 1\n{line}"))[0].ends_with("no host matches it, and the line is ignored"),
+            "{site}"
+        );
+    }
+    assert!(!toml("ReversePath \"/?\" \"http://a/\"").contains("reverse-path"));
 }

@@ -7,6 +7,7 @@ use super::{
     argument::{Arguments, At, is_name, number},
     line::is_blank,
 };
+use crate::octet;
 
 /// What one directive says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,14 @@ pub(super) struct Proxy {
     pub(super) host: String,
     pub(super) port: u32,
     pub(super) credentials: Option<(String, String)>,
+}
+
+impl Proxy {
+    /// Whether the user or the password is longer than SOCKS5 can say (RFC 1929 §2).
+    pub(super) fn has_too_much_to_say(&self) -> bool {
+        let is_long = |(user, password): &(String, String)| user.len() > 255 || password.len() > 255;
+        self.protocol == Protocol::Socks5 && self.credentials.as_ref().is_some_and(is_long)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +131,7 @@ fn evaluated(word: &str, target: Target<'_>, hosts: Option<At<&str>>) -> Result<
     if protocol == Protocol::Http && target.credentials.as_ref().is_some_and(too_long) {
         return Err(Dropped::Credentials);
     }
-    let credentials = target.credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
+    let credentials = target.credentials.map(|(user, password)| (octet::latin1(user), octet::latin1(password)));
     rule(Way::Proxy(Proxy { protocol, host: target.host.to_owned(), port, credentials }), hosts)
 }
 

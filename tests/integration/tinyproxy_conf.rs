@@ -117,6 +117,7 @@ const LINES: &[&str] = &[
     "Listen 999.1.1.1",
     "Listen dead",
     "Bind ::1\nBind 127.0.0.1",
+    "Bind 999.1.1.1",
     "Bind eth0",
     "Bind 999.1.1.1\nBind 127.0.0.1",
     "Allow 127.0.0.1",
@@ -193,6 +194,8 @@ const LINES: &[&str] = &[
     "Upstream http h:80 \"\"",
     "Upstream none",
     "Upstream none x",
+    "Upstream http h:80 \"a b\"",
+    "Upstream http h:80 \"10.0.0.0/255.0.255.0\"",
     "No Upstream \"x\"",
 ];
 
@@ -217,17 +220,15 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("BasicAuthRealm \"x\"", "the reference is 1.11.1; tinyproxy has it since 1.11.3"),
     ("BasicAuth a b c", "the reference is 1.11.1; tinyproxy accepts it since 1.11.2"),
     ("Upstream http [::1]:80", "the reference is 1.11.1; tinyproxy accepts it since 1.11.2"),
-    ("Bind 999.1.1.1", "with this tinyproxy can reach nobody"),
-    ("Upstream http h:80 \"a b\"", "not a host: tinyproxy's rule never matches"),
-    ("Upstream http h:80 \"10.0.0.0/255.0.255.0\"", "masks with holes are not networks"),
-    ("LATIN-1", "a header that is not UTF-8 would be changed"),
+    ("BasicAuth a\u{7} p", "the reference is 1.11.1; tinyproxy accepts it since 1.11.2"),
 ];
 
 #[test]
 fn what_tinyproxy_accepts_is_accepted_and_what_it_refuses_is_refused() {
     let lines = LINES.iter().map(|lines| with_port(lines));
     let files = FILES.iter().map(|file| file.as_bytes().to_vec());
-    let same: Vec<_> = lines.chain(files).collect();
+    let latin1 = [with_port("AddHeader \"X-A\" \""), b"\xe9\"\n".to_vec()].concat();
+    let same: Vec<_> = lines.chain(files).chain([latin1]).collect();
     assert!(same.len() >= 100, "{}", same.len());
     let wrong = Mutex::new(Vec::new());
     in_parallel(same.len(), |index| {
@@ -249,7 +250,6 @@ fn differences_from_tinyproxy_are_known_and_have_reasons() {
         let (text, reason) = DIFFERENCES[index];
         let text = match text {
             "LONG COMMENT" => with_port(&format!("# {}", "x".repeat(5000))),
-            "LATIN-1" => [with_port("AddHeader \"X-A\" \""), b"\xe9\"\n".to_vec()].concat(),
             text => with_port(text),
         };
         let (theirs, ours, output) = compare(&text);
@@ -302,10 +302,7 @@ fn problems_are_told_at_their_place_in_the_file() {
             ["t.conf:2:1: unknown directive `Prot`", "t.conf:3:11: `x` is not a number"],
         ),
         // The first is found by what reads the translation.
-        (
-            "Port 8888\nBind 999.1.1.1\nAllow ::1\nBasicAuth a\u{7} p",
-            ["t.conf:2:6: invalid IP address", "t.conf:4:1: the name of a user must not hold a control character"],
-        ),
+        ("Port 8888\nListen fe80::1%nothing\nAllow ::1", ["t.conf:2:8: ", "hint"]),
         (
             "Port 8888\nListen ::1\nListen 127.0.0.1\nListen ::1",
             ["t.conf:4:8: [::1]:8888 is listened on twice", "hint"],

@@ -74,8 +74,9 @@ pub struct Reverse {
 pub struct Path {
     /// What the paths of requests start with.
     pub path: String,
-    /// The URL that takes its place.
-    pub to: String,
+    /// The URL that takes its place; without it, `reverse-path` answers by itself.
+    #[serde(default)]
+    pub to: Option<String>,
 }
 
 /// A language of patterns.

@@ -1,7 +1,9 @@
 //! `filter`: refuses requests by lists of patterns for hosts and URLs.
 
+mod backtrack;
 mod byte_set;
 mod config;
+mod expression;
 mod index;
 mod list;
 mod posix;
@@ -12,7 +14,7 @@ mod subject;
 mod syntax;
 mod wildcard;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Once};
 
 use plugin_api::{
     BuildCx, ConfigError, Cx, Fault, Form, Phases, Plugin, Request, Response, Step,
@@ -21,7 +23,7 @@ use plugin_api::{
 
 pub use config::{Config, Fallback, Path, Reverse, Subject, Syntax};
 use reverse::Fate;
-use rules::Rules;
+use rules::{Answer, Rules};
 use syntax::PatternError;
 
 /// Lets a request go on or refuses it, as the patterns say.
@@ -33,6 +35,9 @@ pub struct Filter {
     connect_ports: Option<Vec<u16>>,
     own_hosts: Vec<String>,
     reverse: Option<reverse::Reverse>,
+    /// What is to be said about the file. There is no log yet when the configuration of a start is read.
+    remark: Option<String>,
+    told: Once,
 }
 
 impl Plugin for Filter {
@@ -49,10 +54,11 @@ impl Plugin for Filter {
         }
         let ignore_case = !config.case_sensitive;
         let mut builder = rules::Builder::default();
-        let mut add = |pattern: &[u8]| builder.add(&syntax::parse(pattern, config.syntax, ignore_case)?);
+        let mut add = |pattern: &[u8]| builder.add(syntax::parse(pattern, config.syntax, ignore_case)?);
+        let mut remark = None;
         if let Some(path) = &config.file {
-            cx.watch_file(path);
-            add_file(path, &mut add)?;
+            cx.watch_file(list::in_bytes(path));
+            remark = add_file(path, &mut add)?;
         }
         for (index, pattern) in config.patterns.iter().enumerate() {
             add(pattern.as_bytes())
@@ -61,19 +67,23 @@ impl Plugin for Filter {
         let rules = builder.build().map_err(|error| ConfigError::table(error.to_string()))?;
         let reverse = config.reverse.map(reverse::Reverse::build).transpose()?;
         let Config { subject, default, connect_ports, own_hosts, .. } = config;
-        Ok(Self { rules, subject, default, ignore_case, connect_ports, own_hosts, reverse })
+        Ok(Self { rules, subject, default, ignore_case, connect_ports, own_hosts, reverse, remark, told: Once::new() })
     }
 
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
+        if let Some(remark) = &self.remark {
+            self.told.call_once(|| tracing::warn!(target: "lockgate::filter", "{remark}"));
+        }
         if self.is_others(cx.request()) {
             return Step::NEXT;
         }
         let Some(subject) = self.subject_of(cx) else { return Step::NEXT };
-        let is_refused = match self.default {
-            Fallback::Allow => self.is_listed(&subject),
-            Fallback::Deny => !self.is_listed(&subject),
+        // What is not known is refused: nobody gets past a list by making the search for it long.
+        let is_let_through = match self.default {
+            Fallback::Allow => self.listed(&subject) == Answer::No,
+            Fallback::Deny => self.listed(&subject) == Answer::Yes,
         };
-        if !is_refused {
+        if is_let_through {
             return Step::NEXT;
         }
         // A name for the log, where nothing may look like the end of a line.
@@ -116,22 +126,34 @@ impl Filter {
         }
     }
 
-    fn is_listed(&self, subject: &str) -> bool {
+    fn listed(&self, subject: &str) -> Answer {
         let compared: Cow<'_, str> =
             if self.ignore_case { subject.to_ascii_lowercase().into() } else { subject.into() };
-        // A dot at the end of a name is another way of writing the same name.
-        let without_dot = compared.strip_suffix('.').filter(|_| self.subject == Subject::Host);
-        let is_listed = |subject: &str| self.rules.match_any(subject.as_bytes());
-        is_listed(&compared) || without_dot.is_some_and(is_listed)
+        let others = match self.subject {
+            Subject::Host => subject::spellings_of_host(&compared),
+            Subject::Url => subject::spellings_of_url(&compared),
+        };
+        let first = self.rules.match_any(compared.as_bytes());
+        others.iter().fold(first, |answer, other| match answer {
+            Answer::Yes => answer,
+            _ => answer.or(self.rules.match_any(other.as_bytes())),
+        })
     }
 }
 
-fn add_file(path: &std::path::Path, mut add: impl FnMut(&[u8]) -> Result<(), PatternError>) -> Result<(), ConfigError> {
+/// Takes the patterns of a file in, and tells what is odd about it.
+fn add_file(
+    path: &std::path::Path,
+    mut add: impl FnMut(&[u8]) -> Result<(), PatternError>,
+) -> Result<Option<String>, ConfigError> {
     let text = list::read(path).map_err(|error| {
         ConfigError::key("file", format!("cannot read the filter file `{}`: {error}", path.display()))
     })?;
     let wrong: Vec<_> = list::lines(&text).filter_map(|line| Some((line, add(line.pattern).err()?))).collect();
-    let Some(((first, error), others)) = wrong.split_first() else { return Ok(()) };
+    let Some(((first, error), others)) = wrong.split_first() else {
+        let bom = || format!("the filter file {} begins with a byte order mark, which is passed over", path.display());
+        return Ok(list::has_bom(&text).then(bom));
+    };
     let (pattern, path) = (String::from_utf8_lossy(first.pattern), path.display());
     let bad = ConfigError::key("file", format!("Bad regex in {path}: line {} - {pattern}", first.number));
     let numbers: Vec<_> = others.iter().take(MOST_NAMED).map(|(line, _)| line.number.to_string()).collect();

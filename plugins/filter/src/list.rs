@@ -1,9 +1,11 @@
 //! The file with patterns, as tinyproxy reads it.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io::{self, Read as _},
-    path::Path,
+    os::unix::ffi::OsStringExt as _,
+    path::{Path, PathBuf},
 };
 
 /// A pattern and where it stands.
@@ -17,14 +19,28 @@ pub(crate) struct Line<'t> {
 /// Reads a file, up to a size that no list has.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
+    File::open(in_bytes(path))?.take(LARGEST + 1).read_to_end(&mut text)?;
     let is_list = u64::try_from(text.len()).is_ok_and(|length| length <= LARGEST);
     if is_list { Ok(text) } else { Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MB")) }
 }
 
+/// A path as the `tinyproxy.conf` has it that it comes from: characters from U+EF80 to U+EFFF stand for its bytes that are not UTF-8.
+pub(crate) fn in_bytes(path: &Path) -> PathBuf {
+    let Some(text) = path.to_str() else { return path.to_owned() };
+    let mut bytes = Vec::with_capacity(text.len());
+    for character in text.chars() {
+        match u32::from(character).checked_sub(0xef00).and_then(|byte| u8::try_from(byte).ok()) {
+            Some(byte) if !byte.is_ascii() => bytes.push(byte),
+            _ => bytes.extend(character.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
+    OsString::from_vec(bytes).into()
+}
+
 /// The patterns of a text: the first word of each line, up to a `#` that no backslash stands before.
 pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    // Editors put it there; tinyproxy takes it for a part of the first pattern, which then is found nowhere.
+    let text = text.strip_prefix(BOM).unwrap_or(text);
     let lines = (1..).zip(text.split(|byte| *byte == b'\n'));
     lines.map(|(number, line)| Line { number, pattern: pattern(line) }).filter(|line| !line.pattern.is_empty())
 }
@@ -42,6 +58,12 @@ fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
 
+/// Whether a list begins with a byte order mark.
+pub(crate) fn has_bom(text: &[u8]) -> bool {
+    text.starts_with(BOM)
+}
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
 const LARGEST: u64 = 64_000_000;
 
 #[cfg(test)]
@@ -72,6 +94,13 @@ mod tests {
         assert_eq!(read_lines(text), expected);
         assert_eq!(read_lines("\u{feff}a\n"), [(1, "a")]);
         assert_eq!(read_lines(""), []);
+    }
+
+    #[test]
+    fn a_path_may_have_any_bytes() {
+        let path = |text: &str| in_bytes(Path::new(text)).into_os_string().into_vec();
+        assert_eq!(path("a/l\u{eff6}st"), b"a/l\xf6st");
+        assert_eq!(path("a/é"), "a/é".as_bytes());
     }
 
     #[test]

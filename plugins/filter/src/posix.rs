@@ -6,9 +6,13 @@
 
 mod bracket;
 
-use regex_syntax::hir::{Dot, Hir, Look, Repetition};
+use regex_syntax::hir::Look;
 
-use crate::{byte_set::ByteSet, syntax::PatternError};
+use crate::{
+    byte_set::ByteSet,
+    expression::Expression,
+    syntax::{MOST_STATES, PatternError},
+};
 
 /// Which of the two languages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +24,9 @@ pub(crate) enum Dialect {
 }
 
 /// Reads a pattern. With `ignore_case` it is one for subjects in lower case.
-pub(crate) fn parse(pattern: &[u8], dialect: Dialect, ignore_case: bool) -> Result<Hir, PatternError> {
-    let mut parser = Parser { pattern, at: 0, token: Token::End, dialect, ignore_case, depth: 0 };
+pub(crate) fn parse(pattern: &[u8], dialect: Dialect, ignore_case: bool) -> Result<Expression, PatternError> {
+    let (token, depth, groups, ended) = (Token::End, 0, 0, Vec::new());
+    let mut parser = Parser { pattern, at: 0, token, dialect, ignore_case, depth, groups, ended };
     parser.advance(Caret::InFirstPlace);
     parser.alternatives()
 }
@@ -38,6 +43,10 @@ struct Parser<'p> {
     ignore_case: bool,
     /// How many groups are open.
     depth: usize,
+    /// How many groups have begun.
+    groups: usize,
+    /// Those that have ended.
+    ended: Vec<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +66,7 @@ enum Token {
     OpenInterval,
     CloseInterval,
     Anchor(Look),
-    BackReference,
+    BackReference(u8),
     LoneBackslash,
     End,
 }
@@ -82,16 +91,20 @@ enum Caret {
 
 impl Parser<'_> {
     /// One alternative or several, up to the end of the group.
-    fn alternatives(&mut self) -> Result<Hir, PatternError> {
+    fn alternatives(&mut self) -> Result<Expression, PatternError> {
+        let before = self.ended.clone();
         let mut branches = vec![self.branch()?];
         while self.token == Token::Or {
             self.advance(Caret::Here);
+            // What one alternative found is nothing to another.
+            let others = std::mem::replace(&mut self.ended, before.clone());
             branches.push(self.branch()?);
+            self.ended.extend(others);
         }
-        Ok(Hir::alternation(branches))
+        Ok(if branches.len() == 1 { branches.swap_remove(0) } else { Expression::Alternation(branches) })
     }
 
-    fn branch(&mut self) -> Result<Hir, PatternError> {
+    fn branch(&mut self) -> Result<Expression, PatternError> {
         let mut parts = Vec::new();
         loop {
             match self.token {
@@ -100,22 +113,22 @@ impl Parser<'_> {
                 _ => parts.push(self.expression()?),
             }
         }
-        Ok(Hir::concat(parts))
+        Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Expression::Concat(parts) })
     }
 
     /// One element, with the repetitions behind it.
-    fn expression(&mut self) -> Result<Hir, PatternError> {
-        let mut hir = match self.token {
+    fn expression(&mut self) -> Result<Expression, PatternError> {
+        let mut expression = match self.token {
             Token::Byte(byte) => self.byte(byte),
-            Token::Any => Hir::dot(Dot::AnyByte),
-            Token::Set(shorthand) => shorthand.set().to_hir(),
-            Token::Nothing => Hir::fail(),
-            Token::OpenBracket => self.bracket()?,
+            Token::Any => Expression::Set(ByteSet::ALL),
+            Token::Set(shorthand) => Expression::Set(shorthand.set()),
+            Token::Nothing => Expression::Set(ByteSet::EMPTY),
+            Token::OpenBracket => Expression::Set(self.bracket()?),
             Token::Open => self.group()?,
             Token::Anchor(look) => {
                 // What would repeat an anchor is read as the beginning of another expression.
                 self.advance(Caret::InFirstPlace);
-                return Ok(Hir::look(look));
+                return Ok(Expression::Look(look));
             }
             Token::Close if self.dialect == Dialect::Extended => self.byte(b')'),
             Token::Close => return Err(PatternError::Parenthesis),
@@ -126,37 +139,57 @@ impl Parser<'_> {
             Token::Star | Token::Plus | Token::Question | Token::OpenInterval => {
                 return Err(PatternError::Repetition);
             }
-            Token::BackReference => return Err(PatternError::BackReference),
+            Token::BackReference(digit) => self.reference(digit)?,
             Token::LoneBackslash => return Err(PatternError::Backslash),
-            Token::Or | Token::End => Hir::empty(),
+            Token::Or | Token::End => Expression::Empty,
         };
         self.advance(Caret::InFirstPlace);
-        let mut repetitions = 0;
         while let Token::Star | Token::Plus | Token::Question | Token::OpenInterval = self.token {
-            hir = self.repeated(hir)?;
-            repetitions += 1;
-            if repetitions > DEEPEST_REPETITION {
-                return Err(PatternError::Depth);
+            expression = self.repeated(expression)?;
+            // A row of intervals doubles the size at least, so it ends here before it is deep.
+            if expression.size() > MOST_STATES {
+                return Err(PatternError::Size);
             }
             if self.dialect == Dialect::Basic && matches!(self.token, Token::Star | Token::OpenInterval) {
                 return Err(PatternError::Repetition);
             }
         }
-        Ok(hir)
+        Ok(expression)
     }
 
-    fn group(&mut self) -> Result<Hir, PatternError> {
+    /// The group of this number must have ended.
+    fn reference(&self, digit: u8) -> Result<Expression, PatternError> {
+        let number = usize::from(digit - b'0');
+        if self.ended.contains(&number) { Ok(Expression::Reference(number)) } else { Err(PatternError::Reference) }
+    }
+
+    fn group(&mut self) -> Result<Expression, PatternError> {
         self.depth += 1;
+        self.groups += 1;
+        let number = self.groups;
         if self.depth > DEEPEST_GROUP {
             return Err(PatternError::Depth);
         }
         self.advance(Caret::Here);
         let inner = self.alternatives()?;
         self.depth -= 1;
-        if self.token == Token::Close { Ok(inner) } else { Err(PatternError::Parenthesis) }
+        if self.token != Token::Close {
+            return Err(PatternError::Parenthesis);
+        }
+        if number > MOST_REFERRED || !self.may_refer() {
+            return Ok(inner);
+        }
+        self.ended.push(number);
+        Ok(Expression::Group(number, Box::new(inner)))
     }
 
-    fn repeated(&mut self, hir: Hir) -> Result<Hir, PatternError> {
+    /// Whether what follows may have a back-reference.
+    fn may_refer(&self) -> bool {
+        let rest = self.pattern.get(self.at..).unwrap_or_default();
+        rest.windows(2).any(|pair| matches!(pair, [b'\\', b'1'..=b'9']))
+    }
+
+    fn repeated(&mut self, expression: Expression) -> Result<Expression, PatternError> {
         let (min, max) = match self.token {
             Token::OpenInterval => self.interval()?,
             Token::Plus => (1, None),
@@ -164,7 +197,7 @@ impl Parser<'_> {
             _ => (0, None),
         };
         self.advance(Caret::InFirstPlace);
-        Ok(Hir::repetition(Repetition { min, max, greedy: true, sub: Box::new(hir) }))
+        Ok(expression.repeated(min, max))
     }
 
     /// Reads an interval; its closing brace becomes the current token.
@@ -198,8 +231,8 @@ impl Parser<'_> {
         }
     }
 
-    fn byte(&self, byte: u8) -> Hir {
-        Hir::literal([if self.ignore_case { byte.to_ascii_lowercase() } else { byte }])
+    fn byte(&self, byte: u8) -> Expression {
+        Expression::Byte(if self.ignore_case { byte.to_ascii_lowercase() } else { byte })
     }
 
     /// Goes on to the next token.
@@ -267,7 +300,7 @@ fn operator(byte: u8) -> Option<Token> {
 /// What a byte behind a backslash means in both languages.
 fn gnu_operator(escaped: u8) -> Token {
     match escaped {
-        b'1'..=b'9' => Token::BackReference,
+        b'1'..=b'9' => Token::BackReference(escaped),
         b'w' => Token::Set(Shorthand::Word),
         b'W' => Token::Set(Shorthand::NoWord),
         b's' => Token::Set(Shorthand::Space),
@@ -283,5 +316,6 @@ fn gnu_operator(escaped: u8) -> Token {
 }
 
 /// What is deeper would need a stack without bounds.
-const DEEPEST_GROUP: usize = 100;
-const DEEPEST_REPETITION: usize = 8;
+const DEEPEST_GROUP: usize = 250;
+/// A back-reference has one digit.
+const MOST_REFERRED: usize = 9;

@@ -17,7 +17,8 @@ pub(crate) struct Reverse {
 struct Mapping {
     /// Ends with `/`.
     path: String,
-    to: String,
+    /// Where it leads, if anywhere.
+    to: Option<String>,
 }
 
 /// What a later `reverse-path` does with a request.
@@ -35,7 +36,8 @@ impl Reverse {
     pub(crate) fn build(config: config::Reverse) -> Result<Self, ConfigError> {
         let wrong = |index| ConfigError::key("reverse", format!("path {} does not lead to a URL", index + 1));
         let paths = config.paths.into_iter().enumerate().map(|(index, config::Path { mut path, to })| {
-            let has_host = to.parse::<Uri>().is_ok_and(|url| url.scheme().is_some() && url.host().is_some());
+            let is_url = |to: &String| to.parse::<Uri>().is_ok_and(|to| to.scheme().is_some() && to.host().is_some());
+            let has_host = to.as_ref().is_none_or(is_url);
             if !path.ends_with('/') {
                 path.push('/');
             }
@@ -54,7 +56,7 @@ impl Reverse {
             if let Some(rest) = target.strip_prefix(&mapping.path) {
                 return mapping.becomes(rest);
             }
-            if mapping.path.strip_suffix('/') == Some(target) {
+            if mapping.is_without_slash(target) {
                 return Fate::Answered;
             }
         }
@@ -70,15 +72,21 @@ impl Reverse {
         let mut pairs = cookies.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
         pairs.find_map(|pair| {
             let value = pair.trim_ascii().strip_prefix(COOKIE)?;
-            self.paths.iter().find(|mapping| mapping.path.as_bytes() == value)
+            let value = str::from_utf8(value).ok()?;
+            self.paths.iter().find(|mapping| value.starts_with(&mapping.path) || mapping.is_without_slash(value))
         })
     }
 }
 
 impl Mapping {
+    fn is_without_slash(&self, path: &str) -> bool {
+        self.path.strip_suffix('/') == Some(path)
+    }
+
     fn becomes(&self, rest: &str) -> Fate {
         // What no URL can be made of is nothing that anybody is asked for.
-        format!("{}{rest}", self.to).parse().map_or(Fate::Answered, Fate::Becomes)
+        let url = self.to.as_ref().and_then(|to| format!("{to}{rest}").parse().ok());
+        url.map_or(Fate::Answered, Fate::Becomes)
     }
 }
 

@@ -9,10 +9,11 @@ use regex_automata::{
 use regex_syntax::hir::Hir;
 
 use crate::{
+    backtrack::{Patience, Program},
     byte_set::ByteSet,
     index::{self, Candidate, Index, Run},
     shape::{self, Place, Sequence},
-    syntax::PatternError,
+    syntax::{Pattern, PatternError},
 };
 
 /// Patterns, of which only whether any matches is asked.
@@ -24,6 +25,17 @@ pub(crate) struct Rules {
     machines: Machines,
     /// Patterns that require nothing, many in one.
     others: Vec<meta::Regex>,
+    /// Patterns with back-references.
+    referring: Vec<Program>,
+}
+
+/// Whether any pattern is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Yes,
+    No,
+    /// Nobody can wait for the answer.
+    Unknown,
 }
 
 /// Sequences side by side in one piece of memory.
@@ -56,11 +68,22 @@ pub(crate) struct Builder {
     sets: Vec<ByteSet>,
     machines: Vec<(NFA, Vec<u8>)>,
     others: Vec<Hir>,
+    referring: Vec<Program>,
 }
 
 impl Builder {
     /// Takes a pattern in.
-    pub(crate) fn add(&mut self, hir: &Hir) -> Result<(), PatternError> {
+    pub(crate) fn add(&mut self, pattern: Pattern) -> Result<(), PatternError> {
+        match pattern {
+            Pattern::Plain(hir) => self.add_plain(&hir),
+            Pattern::Referring(program) => {
+                self.referring.push(program);
+                Ok(())
+            }
+        }
+    }
+
+    fn add_plain(&mut self, hir: &Hir) -> Result<(), PatternError> {
         let hir = shape::trimmed(hir);
         if let Some(sequences) = shape::sequences(&hir)
             && sequences.iter().all(|sequence| self.can_hold(sequence))
@@ -87,6 +110,7 @@ impl Builder {
             sequences,
             machines: Machines { index, machines },
             others: together(self.others)?,
+            referring: self.referring,
         })
     }
 
@@ -127,11 +151,38 @@ impl Builder {
 
 impl Rules {
     /// Whether any pattern is found.
-    pub(crate) fn match_any(&self, subject: &[u8]) -> bool {
-        self.is_everything
+    pub(crate) fn match_any(&self, subject: &[u8]) -> Answer {
+        if self.is_everything
             || self.sequences.match_any(subject)
             || self.machines.match_any(subject)
             || self.others.iter().any(|regex| regex.is_match(subject))
+        {
+            return Answer::Yes;
+        }
+        let mut patience = Patience::new();
+        let answers = self.referring.iter().map(|program| program.is_found(subject, &mut patience).into());
+        answers.fold(Answer::No, Answer::or)
+    }
+}
+
+impl Answer {
+    /// The answer for two lists, or two ways to write a subject.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::No, Self::No) => Self::No,
+        }
+    }
+}
+
+impl From<Option<bool>> for Answer {
+    fn from(is_found: Option<bool>) -> Self {
+        match is_found {
+            Some(true) => Self::Yes,
+            Some(false) => Self::No,
+            None => Self::Unknown,
+        }
     }
 }
 

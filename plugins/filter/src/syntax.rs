@@ -2,7 +2,7 @@
 
 use regex_syntax::hir::Hir;
 
-use crate::{config::Syntax, posix, shape, wildcard};
+use crate::{backtrack::Program, config::Syntax, posix, shape, wildcard};
 
 /// What is wrong with a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,23 +25,38 @@ pub(crate) enum PatternError {
     Count,
     #[error("a `\\` at the end has nothing to stand before")]
     Backslash,
-    #[error("back-references are not supported, because looking for them takes a time without bounds")]
-    BackReference,
+    #[error("a back-reference has no group of its number before it")]
+    Reference,
     #[error("it is nested too deeply")]
     Depth,
     #[error("it is too large")]
     Size,
 }
 
-/// Reads a pattern. With `ignore_case` it is one for subjects in lower case.
-pub(crate) fn parse(pattern: &[u8], syntax: Syntax, ignore_case: bool) -> Result<Hir, PatternError> {
-    let hir = match syntax {
-        Syntax::Bre => posix::parse(pattern, posix::Dialect::Basic, ignore_case)?,
-        Syntax::Ere => posix::parse(pattern, posix::Dialect::Extended, ignore_case)?,
-        Syntax::Fnmatch => wildcard::parse(pattern, ignore_case),
-    };
-    if shape::size(&hir) > MOST_STATES { Err(PatternError::Size) } else { Ok(hir) }
+/// A pattern that is right.
+pub(crate) enum Pattern {
+    /// It can be looked for in linear time.
+    Plain(Hir),
+    /// It has back-references.
+    Referring(Program),
 }
 
-/// Room for a byte repeated as often as POSIX allows, but not for repetitions of repetitions.
-pub(crate) const MOST_STATES: usize = 50_000;
+/// Reads a pattern. With `ignore_case` it is one for subjects in lower case.
+pub(crate) fn parse(pattern: &[u8], syntax: Syntax, ignore_case: bool) -> Result<Pattern, PatternError> {
+    let expression = match syntax {
+        Syntax::Bre => posix::parse(pattern, posix::Dialect::Basic, ignore_case)?,
+        Syntax::Ere => posix::parse(pattern, posix::Dialect::Extended, ignore_case)?,
+        Syntax::Fnmatch => return plain(wildcard::parse(pattern, ignore_case)),
+    };
+    if expression.size() > MOST_STATES {
+        return Err(PatternError::Size);
+    }
+    if expression.refers() { Program::new(&expression).map(Pattern::Referring) } else { plain(expression.to_hir()) }
+}
+
+fn plain(hir: Hir) -> Result<Pattern, PatternError> {
+    if shape::size(&hir) > MOST_STATES { Err(PatternError::Size) } else { Ok(Pattern::Plain(hir)) }
+}
+
+/// Room for a byte repeated as often as POSIX allows, or 255 times 255 times, in a few megabytes.
+pub(crate) const MOST_STATES: usize = 100_000;

@@ -158,9 +158,9 @@ fn what_is_wrong_is_told_with_its_place() {
     let shown = refused(&keys);
     assert!(shown.contains(&format!("harness:2:8: Bad regex in {path}: line 3 - (b\n")), "{shown}");
     assert!(shown.contains("= hint: a parenthesis has no partner; bad are also lines 4\n"), "{shown}");
-    fs::write(list.path(), "(a)\\1\n").unwrap();
+    fs::write(list.path(), "(a)\\2\n").unwrap();
     let shown = refused(&keys);
-    assert!(shown.contains("line 1 - (a)\\1\n") && shown.contains("back-references are not supported"), "{shown}");
+    assert!(shown.contains("line 1 - (a)\\2\n") && shown.contains("has no group of its number"), "{shown}");
     fs::write(list.path(), "x\n".repeat(5) + &"*\n".repeat(30)).unwrap();
     let shown = refused(&keys);
     assert!(
@@ -177,8 +177,58 @@ fn what_is_wrong_is_told_with_its_place() {
     assert!(refused("syntax = \"pcre\"\npatterns = [\"a\"]").contains("fnmatch"));
 }
 
+/// Groups in groups, none of which is superfluous.
+fn nested(depth: usize) -> String {
+    "(x".repeat(depth) + &"y)*z".repeat(depth)
+}
+
+#[test]
+fn back_references_find_what_a_group_found() {
+    for (syntax, pattern) in [("bre", "^\\(.\\)\\1\\."), ("ere", "^(.)\\1\\.")] {
+        let keys = format!("syntax = \"{syntax}\"\npatterns = ['{pattern}', 'other']");
+        let targets = ["http://aa.example/", "http://aA.example/", "http://ab.example/", "http://other.example/"];
+        assert_eq!(passing(&keys, &targets), ["http://ab.example/"]);
+        let targets = ["http://aa.example./", "http://ab.example/"];
+        assert_eq!(passing(&format!("{keys}\ndefault = \"deny\""), &targets), ["http://aa.example./"]);
+    }
+}
+
+#[test]
+fn what_would_take_for_ever_is_refused() {
+    let keys = "syntax = \"ere\"\nsubject = \"url\"\npatterns = ['^http://a/((a*)*)*\\2(a*)*(a*)*\\1b$']";
+    let long = format!("http://a/{}", "a".repeat(3000));
+    for default in ["allow", "deny"] {
+        let harness = built(&format!("{keys}\ndefault = \"{default}\""));
+        let start = std::time::Instant::now();
+        assert!(!passes(&harness, "GET", &long), "{default}");
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{default}: {:?}", start.elapsed());
+    }
+    assert!(passes(&built(keys), "GET", "http://a/c"));
+}
+
+#[test]
+fn no_pattern_is_got_past_by_another_spelling_of_the_url() {
+    let keys = |pattern: &str| format!("syntax = \"ere\"\nsubject = \"url\"\npatterns = ['{pattern}']");
+    for (pattern, url) in [
+        ("^http://a.example/x", "http://a.example:80/x"),
+        ("^http://a.example/x", "http://a.example./x"),
+        ("^http://a.example:81/x", "http://a.example:0081/x"),
+        ("^http://a.example/$", "http://a.example"),
+        ("^http://a.example$", "http://a.example/"),
+        ("^http://a.example\\?q", "http://a.example/?q"),
+        ("^a.example:443$", "a.example:0443"),
+        ("^http://site.example/x$", "/x"),
+    ] {
+        assert_eq!(passing(&keys(pattern), &[url]), [""; 0], "{pattern} and {url}");
+    }
+    assert_eq!(passing(&keys("^http://a.example:80/"), &["http://a.example/"]), ["http://a.example/"]);
+}
+
 #[test]
 fn a_pattern_of_any_size_is_built_or_refused_and_found_in_linear_time() {
+    for pattern in ["(a{1,255}){1,255}", "a**********", "(a+?*){1}", &nested(200), "((((((a{2}){2}){2}){2}){2}){2})$"] {
+        built(&format!("syntax = \"ere\"\nsubject = \"url\"\npatterns = ['{pattern}']"));
+    }
     for pattern in ["((a{255}){255}){255}", "(((a*)*)*)*$", &"(".repeat(5000), &"a*".repeat(3000), &"x".repeat(100_000)]
     {
         let keys = format!("syntax = \"ere\"\nsubject = \"url\"\npatterns = ['{pattern}']");
@@ -212,13 +262,18 @@ fn what_reverse_path_takes_is_looked_at_as_the_application_gets_it() {
     );
     // It refuses the others by itself.
     assert_eq!(passing(&keys("host", "^site", "only = true"), &targets), targets);
-    let remembers = |keys: &str| {
+    let remembers = |keys: &str, cookie: &str| {
         let harness = built(keys);
-        let sending = harness.request("GET", "/c").header("Cookie", "a=b; yummy_magical_cookie=/b/");
+        let sending = harness.request("GET", "/c").header("Cookie", &format!("a=b; yummy_magical_cookie={cookie}"));
         sending.send().status() == StatusCode::FORBIDDEN
     };
-    assert!(remembers(&keys("url", "^http://\\[::1]/c$", "magic = true")));
-    assert!(!remembers(&keys("url", "^http://\\[::1]/c$", "")));
+    for (cookie, is_one) in [("/b/", true), ("/b", true), ("/b/deep", true), ("/bc", false), ("/", false)] {
+        assert_eq!(remembers(&keys("url", "^http://\\[::1]/c$", "magic = true"), cookie), is_one, "{cookie}");
+        assert!(!remembers(&keys("url", "^http://\\[::1]/c$", ""), cookie), "{cookie}");
+    }
+    // Who asks nobody is not looked at.
+    let nobody = "syntax = \"ere\"\npatterns = [\".\"]\nreverse = { paths = [{ path = \"/a/\" }] }";
+    assert_eq!(passing(nobody, &["/a/x", "/a", "/b"]), ["/a/x", "/a"]);
     let shown = refused("syntax = \"ere\"\npatterns = [\"a\"]\nreverse = { paths = [{ path = \"/\", to = \"x\" }] }");
     assert!(shown.contains("path 1 does not lead to a URL"), "{shown}");
 }

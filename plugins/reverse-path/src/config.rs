@@ -9,13 +9,15 @@ use plugin_api::{
     way_out::{BindOrder, ParentKeys},
 };
 
+use crate::{mapping::Mapping, target::Target};
+
 /// The keys of the `reverse-path` plugin.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(crate = "plugin_api::serde")]
 #[schemars(crate = "plugin_api::schemars")]
 pub struct Config {
     /// Paths and where they lead: `{ path = "/app/", to = "http://127.0.0.1:8080/" }`. The first that matches takes the
-    /// request.
+    /// request. There may be none with `only`.
     pub paths: Vec<Path>,
 
     /// Whether a cookie remembers the path, for applications whose links leave it out.
@@ -86,7 +88,11 @@ pub struct Path {
     /// What the paths of requests start with; a `/` at the end is added if it is missing.
     pub path: String,
     /// The URL that takes its place, `http` or `https`.
-    pub to: String,
+    #[serde(default)]
+    pub to: Option<String>,
+    /// Instead of `to`: the status with which requests for this path are refused.
+    #[serde(default)]
+    pub status: Option<u16>,
     /// The name that the certificate of an `https` application must have; without it, the host of the URL.
     #[serde(default)]
     pub server_name: Option<String>,
@@ -104,6 +110,20 @@ pub struct Path {
     /// File with the private key of `certificate` in PEM.
     #[serde(default)]
     pub key: Option<PathBuf>,
+}
+
+impl Path {
+    /// What is wrong with the path or its URL, for who writes configurations; files are not looked at.
+    pub fn problem(&self) -> Option<String> {
+        let path = Mapping::path(&self.path).err().map(|error| error.to_string());
+        path.or_else(|| Some(Target::parse(self.to.as_deref()?).err()?.to_string()))
+    }
+
+    /// A path that leads to a URL.
+    pub fn new(path: impl Into<String>, to: impl Into<String>) -> Self {
+        let (path, to) = (path.into(), Some(to.into()));
+        Self { path, to, status: None, server_name: None, verify: true, ca: None, certificate: None, key: None }
+    }
 }
 
 fn seconds<const SECONDS: u64>() -> Duration {

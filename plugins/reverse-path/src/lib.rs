@@ -15,18 +15,18 @@ use plugin_api::{
 };
 
 pub use config::{Config, Path};
-use mapping::{Chosen, Found, Mapping};
+use mapping::{Chosen, Found, Mapping, Way};
 use target::{Target, TargetError};
 
 /// Takes the requests whose path is mapped, and names the application that gets them.
 pub struct ReversePath {
     mappings: Vec<Mapping>,
-    /// One for each mapping.
-    peers: Vec<Peer>,
+    /// One for each mapping that leads somewhere.
+    peers: Vec<Option<Peer>>,
     /// What tinyproxy's log says about the way to each.
     ways: Vec<String>,
-    /// One for each mapping, when cookies remember paths.
-    cookies: Option<Vec<HeaderValue>>,
+    /// One for each mapping that a cookie can remember, when cookies remember paths.
+    cookies: Option<Vec<Option<HeaderValue>>>,
     /// Ends with `/`.
     base_url: Option<String>,
     only: bool,
@@ -49,7 +49,7 @@ impl Plugin for ReversePath {
     type State = State;
 
     fn build(mut config: Config, cx: &mut BuildCx<'_>) -> Result<Self, ConfigError> {
-        if config.paths.is_empty() {
+        if config.paths.is_empty() && !config.only {
             return Err(ConfigError::key("paths", "there must be at least one path"));
         }
         let mappings = mappings(&config, cx)?;
@@ -79,14 +79,7 @@ impl Plugin for ReversePath {
             Form::Absolute(_) | Form::Authority => Found::Nowhere,
         };
         match found {
-            Found::In(chosen) if self.mappings[chosen.index].is_left_by(request.path(), chosen.replaced) => {
-                Step::respond(Response::refuse(StatusCode::BAD_REQUEST, CLIMBS))
-            }
-            Found::In(chosen) => {
-                state.chosen = Some(chosen);
-                tracing::info!(target: "lockgate::narrative", "{}", self.ways[chosen.index]);
-                Step::done(Verdict::Upstream(self.peers[chosen.index].clone()))
-            }
+            Found::In(chosen) => self.enter(request, chosen, state),
             Found::WithoutSlash(index) => {
                 let location = HeaderValue::try_from(&self.mappings[index].path).expect("a path is visible ASCII");
                 // The type is that of an empty page, as tinyproxy says it.
@@ -107,18 +100,19 @@ impl Plugin for ReversePath {
     ) -> Step<'a, ()> {
         let Some(chosen) = state.chosen else { return Step::done(()) };
         state.passed_on = true;
-        let mapping = &self.mappings[chosen.index];
-        head.set_target(mapping.rewrite(target(cx.request()), chosen.replaced).as_bytes());
-        head.set(header::HOST, mapping.target.host.clone());
+        if let Some(url) = self.mappings[chosen.index].target() {
+            head.set_target(url.rewrite(target(cx.request()), chosen.replaced).as_bytes());
+            head.set(header::HOST, url.host.clone());
+        }
         Step::done(())
     }
 
     fn response<'a>(&'a self, _: &'a mut Cx<'_>, state: &'a mut State, head: &'a mut dyn ResponseHead) -> Step<'a, ()> {
         let Some(chosen) = state.chosen.filter(|_| state.passed_on) else { return Step::done(()) };
-        if let Some(cookies) = &self.cookies {
+        if let Some(cookie) = self.cookies.as_ref().and_then(|cookies| cookies[chosen.index].as_ref()) {
             // Before those of the origin, as tinyproxy does it.
             let theirs: Vec<_> = head.headers().get_all(header::SET_COOKIE).iter().cloned().collect();
-            head.set(header::SET_COOKIE, cookies[chosen.index].clone());
+            head.set(header::SET_COOKIE, cookie.clone());
             theirs.into_iter().for_each(|cookie| head.append(header::SET_COOKIE, cookie));
         }
         if let Some(base_url) = &self.base_url
@@ -132,6 +126,24 @@ impl Plugin for ReversePath {
 }
 
 impl ReversePath {
+    fn enter<'a>(&'a self, request: &Request<'_>, chosen: Chosen, state: &mut State) -> Step<'a> {
+        match (&self.mappings[chosen.index].way, &self.peers[chosen.index]) {
+            (Way::To(target), Some(peer)) => {
+                if target.is_left_by(request.path(), chosen.replaced) {
+                    return Step::respond(Response::refuse(StatusCode::BAD_REQUEST, CLIMBS));
+                }
+                state.chosen = Some(chosen);
+                tracing::info!(target: "lockgate::narrative", "{}", self.ways[chosen.index]);
+                Step::done(Verdict::Upstream(peer.clone()))
+            }
+            (Way::Refused(StatusCode::NOT_IMPLEMENTED), _) => {
+                Step::respond(Response::refuse(StatusCode::NOT_IMPLEMENTED, UNSUPPORTED))
+            }
+            (Way::Refused(status), _) => Step::respond(Response::refuse(*status, NOBODY)),
+            (Way::To(_), None) => Step::respond(Response::refuse(StatusCode::BAD_GATEWAY, NOBODY)),
+        }
+    }
+
     fn find(&self, request: &Request<'_>) -> Found {
         let target = target(request);
         match mapping::find(&self.mappings, target) {
@@ -151,8 +163,16 @@ fn target<'a>(request: &Request<'a>) -> &'a str {
 fn mappings(config: &Config, cx: &mut BuildCx<'_>) -> Result<Vec<Mapping>, ConfigError> {
     let mapping = |(index, one): (usize, &Path)| {
         let wrong = |message: String| ConfigError::key("paths", message).index(index);
-        let path = Mapping::path(&one.path, config.magic).map_err(|error| wrong(error.to_string()))?;
-        let parsed = Target::parse(&one.to);
+        let path = Mapping::path(&one.path).map_err(|error| wrong(error.to_string()))?;
+        let to = match (&one.to, one.status) {
+            (Some(to), None) => to,
+            (None, Some(status)) => {
+                let status = error_status(status).ok_or_else(|| wrong(format!("`status` {NO_ERROR}")))?;
+                return Ok(Mapping { path, way: Way::Refused(status) });
+            }
+            _ => return Err(wrong("a path has either `to` or `status`".to_owned())),
+        };
+        let parsed = Target::parse(to);
         let mut target = parsed.map_err(|error: TargetError| wrong(error.to_string()).with_hint(FORMS))?;
         let keys = tls_keys(one);
         match &target.tls {
@@ -167,7 +187,7 @@ fn mappings(config: &Config, cx: &mut BuildCx<'_>) -> Result<Vec<Mapping>, Confi
                 target.tls = Some(tls.map_err(|(key, error)| wrong(format!("`{key}`: {error}")))?);
             }
         }
-        Ok(Mapping { path, target })
+        Ok(Mapping { path, way: Way::To(target) })
     };
     config.paths.iter().enumerate().map(mapping).collect()
 }
@@ -187,7 +207,12 @@ fn way(mapping: &Mapping, parents: &Parents) -> String {
     mapping.destination().map(|destination| parents.way(&destination).to_string()).unwrap_or_default()
 }
 
-fn peers(config: &Config, mappings: &[Mapping], parents: &Parents, bind: &Bind) -> Result<Vec<Peer>, ConfigError> {
+fn peers(
+    config: &Config,
+    mappings: &[Mapping],
+    parents: &Parents,
+    bind: &Bind,
+) -> Result<Vec<Option<Peer>>, ConfigError> {
     let timeouts = Timeouts {
         connect: config.connect_timeout.0,
         read: config.read_timeout.0,
@@ -195,31 +220,34 @@ fn peers(config: &Config, mappings: &[Mapping], parents: &Parents, bind: &Bind) 
         idle: config.idle_timeout.0,
         upgraded_idle: config.upgraded_idle_timeout.map(|timeout| timeout.0),
     };
-    let is_error = |status: &StatusCode| status.is_client_error() || status.is_server_error();
     let unreachable = config.unreachable_status.map(|status| {
-        let status = StatusCode::from_u16(status).ok().filter(is_error);
-        status.ok_or_else(|| ConfigError::key("unreachable_status", "this must be a status from 400 to 599"))
+        error_status(status).ok_or_else(|| ConfigError::key("unreachable_status", format!("this {NO_ERROR}")))
     });
     let unreachable = unreachable.transpose()?;
     let peer = |mapping: &Mapping| {
-        let mut peer = Peer::builder(vec![mapping.target.address.clone()]);
+        let target = mapping.target()?;
+        let mut peer = Peer::builder(vec![target.address.clone()]);
         peer = peer.timeouts(timeouts).forwarded(config.forwarded).bind(bind.clone());
         if let Some(parent) = mapping.destination().as_ref().and_then(|destination| parents.towards(destination)) {
             peer = peer.parent(Arc::clone(parent));
         }
-        if let Some(tls) = &mapping.target.tls {
+        if let Some(tls) = &target.tls {
             peer = peer.tls(tls.clone());
         }
         if let Some(status) = unreachable {
             peer = peer.unreachable_status(status);
         }
-        peer.build()
+        Some(peer.build())
     };
     Ok(mappings.iter().map(peer).collect())
 }
 
+fn error_status(status: u16) -> Option<StatusCode> {
+    StatusCode::from_u16(status).ok().filter(|status| status.is_client_error() || status.is_server_error())
+}
+
 fn base_url(mut url: String) -> Result<String, ConfigError> {
-    if HeaderValue::try_from(&url).is_err() || url.trim().is_empty() {
+    if HeaderValue::try_from(&url).is_err() || url.trim_ascii().is_empty() {
         return Err(ConfigError::key("base_url", "this is not a URL").with_hint("write \"http://site.example/\""));
     }
     if !url.ends_with('/') {
@@ -228,6 +256,9 @@ fn base_url(mut url: String) -> Result<String, ConfigError> {
     Ok(url)
 }
 
+const NO_ERROR: &str = "must be a status from 400 to 599";
+const UNSUPPORTED: &str = "Unknown method or unsupported protocol.";
+const NOBODY: &str = "Nobody answers requests for this path.";
 const UNMAPPED: &str = "No mapping found for requested url";
 const CLIMBS: &str = "The path leaves the part of the site that it starts in.";
 const FORMS: &str = "write \"http://127.0.0.1:8080/\" or \"https://app.internal/path/\"";

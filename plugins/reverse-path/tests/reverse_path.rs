@@ -129,6 +129,8 @@ fn a_cookie_remembers_the_path() {
     for (cookie, target) in [
         ("yummy_magical_cookie=/bare/", "/pstyle.css?v"),
         ("a=b; yummy_magical_cookie=/app/; c=d", "/inner/style.css?v"),
+        ("yummy_magical_cookie=/app", "/inner/style.css?v"),
+        ("yummy_magical_cookie=/app/deep/", "/inner/style.css?v"),
         ("a=\"x; yummy_magical_cookie=/gone/;yummy_magical_cookie=/app/", "/inner/style.css?v"),
     ] {
         let exchange = harness.request("GET", "/style.css?v").header("Cookie", cookie).send();
@@ -138,8 +140,8 @@ fn a_cookie_remembers_the_path() {
         assert_eq!(seen[header::COOKIE], cookie, "it is passed on as it came");
     }
     for cookie in [
-        "yummy_magical_cookie=/app",
-        "yummy_magical_cookie=/app/x",
+        "yummy_magical_cookie=/apple",
+        "yummy_magical_cookie=/",
         "yummy_magical_cookie=/APP/",
         "xyummy_magical_cookie=/app/",
         "yummy_magical_cookies=/app/",
@@ -277,6 +279,38 @@ fn peers_have_the_settings_of_the_plugin() {
 }
 
 #[test]
+fn a_path_may_have_a_status_instead_of_an_application() {
+    let keys = "only = true\npaths = [{ path = \"/a/\", status = 501 }, { path = \"/b/\", status = 503 }]";
+    let harness = Harness::of::<ReversePath>(keys).unwrap();
+    for (target, status, text) in [
+        ("/a/x", StatusCode::NOT_IMPLEMENTED, "Unknown method or unsupported protocol."),
+        ("/a/../x", StatusCode::NOT_IMPLEMENTED, "Unknown method or unsupported protocol."),
+        ("/b/", StatusCode::SERVICE_UNAVAILABLE, "Nobody answers requests for this path."),
+        ("/c/", StatusCode::BAD_REQUEST, "No mapping found for requested url"),
+    ] {
+        let exchange = harness.get(target);
+        assert_eq!((exchange.status(), exchange.text()), (status, text.to_owned()), "{target}");
+        assert!(exchange.upstream.is_none(), "{target}");
+    }
+    assert_eq!(harness.get("/a").status(), StatusCode::MOVED_PERMANENTLY);
+}
+
+#[test]
+fn without_any_path_everything_can_be_refused() {
+    let harness = Harness::of::<ReversePath>("only = true\npaths = []").unwrap();
+    assert_eq!(harness.get("/").status(), StatusCode::BAD_REQUEST);
+    assert_eq!(harness.get("http://a.example/").status(), StatusCode::BAD_REQUEST);
+}
+
+#[test]
+fn a_path_that_no_cookie_can_hold_is_not_remembered() {
+    let harness = Harness::of::<ReversePath>("magic = true\npaths = [{ path = \"/a;b/\", to = \"http://a/\" }]");
+    let exchange = harness.unwrap().get("/a;b/x");
+    assert_eq!(passed_on(&exchange), Some(("/x", "a")));
+    assert!(field(&exchange, header::SET_COOKIE).is_empty());
+}
+
+#[test]
 fn bodies_and_methods_pass() {
     let harness = built("");
     let exchange = harness.request("PUT", "/app/x").body("one").body("two").send();
@@ -293,7 +327,9 @@ fn what_cannot_work_is_refused_where_it_stands() {
         (path("a", "http://a/"), "harness:1:10: the path must start with `/`"),
         (path("/a?b", "http://a/"), "harness:1:10: the path holds a character that no path may hold"),
         (path("/a b", "http://a/"), "harness:1:10: the path holds a character that no path may hold"),
-        (format!("magic = true\n{}", path("/a;b", "http://a/")), "harness:2:10: a cookie cannot remember"),
+        ("paths = [{ path = \"/\" }]".to_owned(), "harness:1:10: a path has either `to` or `status`"),
+        ("paths = [{ path = \"/\", to = \"http://a/\", status = 501 }]".to_owned(), "either `to` or `status`"),
+        ("paths = [{ path = \"/\", status = 200 }]".to_owned(), "`status` must be a status from 400 to 599"),
         (path("/", "a"), "harness:1:10: this is not a URL"),
         (path("/", "ftp://a/"), "= hint: write \"http://127.0.0.1:8080/\""),
         (path("/", "http://u:p@a/"), "harness:1:10: the URL must not have a user or a fragment"),

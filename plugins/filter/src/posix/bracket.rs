@@ -1,7 +1,5 @@
 //! Bracket expressions: `[a-z]`, `[^[:space:]]`.
 
-use regex_syntax::hir::Hir;
-
 use super::Parser;
 use crate::{byte_set::ByteSet, syntax::PatternError};
 
@@ -14,7 +12,7 @@ enum Element {
 
 impl Parser<'_> {
     /// Reads what follows `[`, up to and including `]`.
-    pub(super) fn bracket(&mut self) -> Result<Hir, PatternError> {
+    pub(super) fn bracket(&mut self) -> Result<ByteSet, PatternError> {
         let is_negated = self.peek(0) == Some(b'^');
         self.at += usize::from(is_negated);
         let mut set = ByteSet::EMPTY;
@@ -38,7 +36,7 @@ impl Parser<'_> {
         self.at += 1;
         let set = if is_negated { set.negated() } else { set };
         // Subjects are in lower case, but what is compared is the upper case of both: it decides what lies in a range.
-        Ok(if self.ignore_case { set.under(|byte| byte.to_ascii_uppercase()) } else { set }.to_hir())
+        Ok(if self.ignore_case { set.under(|byte| byte.to_ascii_uppercase()) } else { set })
     }
 
     /// One element; a `-` may only begin one where it cannot be taken for the middle of a range.

@@ -59,6 +59,8 @@ const PIECES: &[&str] = &[
     "-",
     "B",
     "[!b]",
+    "\\1",
+    "\\2",
     "[",
     "]",
 ];
@@ -118,14 +120,18 @@ proptest::proptest! {
         extended in any::<bool>(),
     ) {
         let syntax = if extended { Syntax::Ere } else { Syntax::Bre };
-        let patterns: Vec<Hir> =
-            patterns.iter().filter_map(|pattern| parse(pattern.as_bytes(), syntax, ignore_case).ok()).collect();
+        let patterns: Vec<_> =
+            patterns.iter().filter(|pattern| parse(pattern.as_bytes(), syntax, ignore_case).is_ok()).collect();
+        let read = |pattern: &str| parse(pattern.as_bytes(), syntax, ignore_case).unwrap();
         let mut builder = Builder::default();
-        patterns.iter().for_each(|pattern| builder.add(pattern).unwrap());
+        patterns.iter().for_each(|pattern| builder.add(read(pattern)).unwrap());
         let rules = builder.build().unwrap();
         for subject in subjects.iter().map(|subject| subject.to_lowercase()) {
-            let alone = patterns.iter().any(|pattern| is_match(&machine(pattern).unwrap(), subject.as_bytes()));
-            proptest::prop_assert_eq!(rules.match_any(subject.as_bytes()), alone, "{}", subject);
+            let alone = patterns.iter().any(|pattern| match read(pattern) {
+                Pattern::Plain(hir) => is_match(&machine(&hir).unwrap(), subject.as_bytes()),
+                Pattern::Referring(program) => program.is_found(subject.as_bytes(), &mut Patience::new()).unwrap(),
+            });
+            proptest::prop_assert_eq!(rules.match_any(subject.as_bytes()) == Answer::Yes, alone, "{}", subject);
         }
     }
 
