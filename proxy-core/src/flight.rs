@@ -86,7 +86,9 @@ pub(crate) struct Progress {
     pub(crate) sent: u64,
     pub(crate) ending: Ending,
     pub(crate) upstream: Option<Box<str>>,
-    /// The descriptor of the connection that was made to the server.
+    /// The descriptor of a connection that was made for it.
+    pub(crate) made: Option<i32>,
+    /// The same once the server has answered there: its end is told.
     pub(crate) server: Option<i32>,
     /// Head and URI as the client sent them, kept only for chains whose plugins want to see the end.
     pub(crate) kept: Option<Box<Kept>>,
@@ -122,6 +124,7 @@ impl Flight {
                 sent: 0,
                 ending: Ending::Proxy,
                 upstream: None,
+                made: None,
                 server: None,
                 kept: None,
             },

@@ -189,7 +189,7 @@ impl ProxyHttp for Relay {
             if let Some((address, parent)) = flight.attempts.as_ref().and_then(Attempts::aim) {
                 narrative::established(address, parent, fd);
             }
-            flight.progress.server = Some(fd);
+            flight.progress.made = Some(fd);
         }
         Ok(())
     }
@@ -262,6 +262,7 @@ impl ProxyHttp for Relay {
             return Err(refusal());
         }
         flight.progress.status = Some(head.status);
+        flight.progress.server = flight.progress.made;
         if let Some(date) = &flight.date {
             date.keep(head.headers.get(header::DATE).cloned());
         }

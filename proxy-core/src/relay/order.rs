@@ -12,8 +12,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 /// A head of pingora's, which keeps the spelling of names beside the fields.
 pub(super) trait Head {
     fn fields(&self) -> &HeaderMap;
-    /// The spelling of each name, in the order of the fields; nothing where names have none.
-    fn spellings(&self) -> Vec<Bytes>;
+    /// Shows each value with its name and the spelling of that, in order; where names have none, the name itself.
+    fn show(&self, to: impl FnMut(&HeaderName, &[u8], &HeaderValue));
     fn remove(&mut self, name: &HeaderName);
     fn append(&mut self, name: Bytes, value: HeaderValue);
 }
@@ -39,19 +39,15 @@ pub(super) fn like(head: &mut impl Head, model: &HeaderMap) {
 /// theirs, and those of none stay out.
 fn arrange(head: &mut impl Head, first: usize, place: impl Fn(&HeaderName) -> Option<usize>) {
     let names: Vec<HeaderName> = head.fields().keys().skip(first).cloned().collect();
-    let mut spellings = head.spellings().into_iter();
     let mut taken: Vec<(usize, Bytes, HeaderValue)> = Vec::with_capacity(names.len());
-    let mut index = 0;
-    for (name, value) in head.fields() {
-        let spelling = spellings.next().unwrap_or_else(|| Bytes::copy_from_slice(name.as_str().as_bytes()));
-        // Values of one name follow each other.
-        index += usize::from(index < names.len() && *name == names[index]);
-        if index > 0
-            && let Some(place) = place(name)
-        {
-            taken.push((place, spelling, value.clone()));
+    // Values of one name follow each other.
+    let mut begun = false;
+    head.show(|name, spelling, value| {
+        begun |= names.first() == Some(name);
+        if let Some(place) = begun.then(|| place(name)).flatten() {
+            taken.push((place, Bytes::copy_from_slice(spelling), value.clone()));
         }
-    }
+    });
     // From the end on, so that nothing is moved that stays.
     for name in names.iter().rev() {
         head.remove(name);
@@ -69,8 +65,12 @@ impl Head for RequestHeader {
         &self.headers
     }
 
-    fn spellings(&self) -> Vec<Bytes> {
-        self.case_header_iter().map(|(name, _)| Bytes::copy_from_slice(name.as_slice())).collect()
+    fn show(&self, mut to: impl FnMut(&HeaderName, &[u8], &HeaderValue)) {
+        let mut spellings = self.case_header_iter();
+        for (name, value) in &self.headers {
+            let spelling = spellings.next().map(|(spelling, _)| spelling.as_slice());
+            to(name, spelling.unwrap_or(name.as_str().as_bytes()), value);
+        }
     }
 
     fn remove(&mut self, name: &HeaderName) {
@@ -87,8 +87,12 @@ impl Head for ResponseHeader {
         &self.headers
     }
 
-    fn spellings(&self) -> Vec<Bytes> {
-        self.case_header_iter().map(|(name, _)| Bytes::copy_from_slice(name.as_slice())).collect()
+    fn show(&self, mut to: impl FnMut(&HeaderName, &[u8], &HeaderValue)) {
+        let mut spellings = self.case_header_iter();
+        for (name, value) in &self.headers {
+            let spelling = spellings.next().map(|(spelling, _)| spelling.as_slice());
+            to(name, spelling.unwrap_or(name.as_str().as_bytes()), value);
+        }
     }
 
     fn remove(&mut self, name: &HeaderName) {
