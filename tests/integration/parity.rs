@@ -179,7 +179,10 @@ fn compare_group(area: &str, group: &Group, known: &Known, place: &Place) -> Vec
     let dead = dead_port(place);
     let ports = Ports { origin: origin.port(), dead: dead[0].port() };
     let mut stages = [Program::Tinyproxy, Program::Lockgate].map(|program| Stage::new(program, place, &ports));
-    stages.iter_mut().for_each(|stage| stage.serve(group));
+    let served: Result<(), _> = stages.iter_mut().try_for_each(|stage| stage.serve(group));
+    if let Err(instead) = served {
+        return vec![format!("{area}/{}:\n  {instead}", group.name)];
+    }
     let [theirs, ours] = &mut stages;
     let mut wrong = Vec::new();
     for case in &group.case {
@@ -220,8 +223,7 @@ fn compare_case(
         last = judged();
         last.is_empty().then_some(())
     });
-    theirs.end_case();
-    ours.end_case();
+    last.extend([theirs, ours].into_iter().filter_map(|stage| stage.end_case().err()));
     last
 }
 
