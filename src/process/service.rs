@@ -105,6 +105,7 @@ impl Service {
                 report::plain(format!("{remark}\n"));
             }
         }
+        self.manner.remark(&loaded.remarks);
         if as_daemon && self.manner.destination(&loaded.log, as_daemon) == Destination::Off {
             report::plain(match self.manner {
                 Manner::Lockgate => {
@@ -285,6 +286,14 @@ impl Manner {
         match self {
             Self::Lockgate => loaded.process.daemon,
             Self::Tinyproxy { foreground } => !foreground,
+        }
+    }
+
+    /// What tinyproxy has to say about a file that it takes, on standard error.
+    pub(super) fn remark(self, remarks: &[String]) {
+        if self != Self::Lockgate {
+            let lines = remarks.iter().filter_map(|remark| tinyproxy::remark(remark));
+            lines.for_each(|line| report::plain(format!("{line}\n")));
         }
     }
 

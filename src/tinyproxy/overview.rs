@@ -62,6 +62,7 @@ fn entries(text: &str) -> BTreeMap<(String, String), String> {
         host_name: "HOSTNAME".to_owned(),
         is_root: false,
         interfaces: BTreeMap::new(),
+        kept: None,
     };
     let source = Source::new("an example", format!("Port 8888\n{text}"));
     let toml = translate(&source, &surroundings).map(|translation| translation.toml).unwrap_or_default();
