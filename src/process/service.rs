@@ -10,7 +10,7 @@ use super::{
     daemon::{self, Readiness, Stage},
     identity::{Identity, IdentityError},
     notify::Notifier,
-    pid_file::PidFile,
+    pid_file::{PidFile, Readers},
     plain_file::{self, OpenError},
     program_log::ProgramLog,
     reload::Kept,
@@ -223,7 +223,7 @@ impl Service {
         let path = path.map_err(|source| ServeError::PidFile(OpenError::Open { path: PathBuf::new(), source }))?;
         let pid_file = path
             .as_deref()
-            .map(|path| PidFile::create(path, self.manner.pid_file_mode()))
+            .map(|path| PidFile::create(path, self.manner.pid_file_readers()))
             .transpose()
             .map_err(ServeError::PidFile)?;
         self.open_log(log, &program, destination, owner)?;
@@ -316,10 +316,10 @@ impl Manner {
     }
 
     /// Who may read the process id: tinyproxy keeps its files to itself.
-    fn pid_file_mode(self) -> u32 {
+    fn pid_file_readers(self) -> Readers {
         match self {
-            Self::Lockgate => 0o644,
-            Self::Tinyproxy { .. } => 0o600,
+            Self::Lockgate => Readers::All,
+            Self::Tinyproxy { .. } => Readers::OwnerAtFirst,
         }
     }
 
