@@ -19,7 +19,7 @@ use super::{
     case::{Group, Start, Step},
     log,
     observation::{Observation, after_head, is_complete, latin},
-    origin::{Origin, Script},
+    origin::{Origin, Script, reserve},
 };
 use crate::support::LOCKGATE;
 
@@ -67,7 +67,7 @@ pub(super) struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     pub(super) fn new(program: Program, place: &'a Place, ports: &'a Ports) -> Self {
-        let port = place.reserve_both(0).unwrap();
+        let port = reserve(place);
         let listen = format!("PidFile \"pid\"\nPort {}\nListen 127.0.0.1\n", port[0].port());
         Self {
             program,
