@@ -70,7 +70,7 @@ const SECTIONS: [&str; 8] =
 /// Reads and builds a whole file. Starts nothing. The name says in which language it is: `.conf` is tinyproxy's.
 pub(crate) fn load_file(path: &Path, lasting: &Lasting) -> Result<Loaded, LoadError> {
     if path.extension().is_some_and(|extension| extension == "conf") {
-        let mut loaded = tinyproxy::load(path, tinyproxy::Mode::Foreground, lasting)?;
+        let mut loaded = tinyproxy::load(path, tinyproxy::Mode::Foreground, lasting, None)?;
         loaded.config.remarks.extend(loaded.warnings.sentences());
         return Ok(loaded.config);
     }

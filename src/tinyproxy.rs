@@ -12,6 +12,7 @@ mod directive;
 mod document;
 #[cfg(test)]
 mod fuzz;
+mod kept;
 mod line;
 mod overview;
 mod refusal;
@@ -27,7 +28,13 @@ use std::{collections::BTreeMap, fs, ops::Range, path::Path};
 use plugin_api::config::{Problem, Problems, Source, Span};
 
 use self::{chain::Link, conf::Conf, document::Origins};
-pub(crate) use self::{chain::VERSION, complaint::complaint, overview::table as overview, warning::Warnings};
+pub(crate) use self::{
+    chain::VERSION,
+    complaint::{complaint, remark},
+    kept::Kept,
+    overview::table as overview,
+    warning::Warnings,
+};
 use crate::{
     config::{self, LoadError},
     lasting::Lasting,
@@ -53,12 +60,16 @@ pub(crate) struct Surroundings {
     pub(crate) is_root: bool,
     /// The index of each network interface, for link-local addresses.
     pub(crate) interfaces: BTreeMap<String, u32>,
+    /// What the file before leaves to this one, when it is read for a reload.
+    pub(crate) kept: Option<Kept>,
 }
 
 /// A file that can be started.
 pub(crate) struct Loaded {
     pub(crate) config: config::Loaded,
     pub(crate) warnings: Warnings,
+    /// What it leaves to the file after it.
+    pub(crate) kept: Kept,
 }
 
 /// A file as TOML.
@@ -71,15 +82,17 @@ pub(crate) struct Translation {
     /// Where the addresses to listen on stand in the TOML.
     listens: Range<usize>,
     warnings: Warnings,
+    kept: Kept,
 }
 
-/// Reads, translates and builds a file. Starts nothing.
-pub(crate) fn load(path: &Path, mode: Mode, lasting: &Lasting) -> Result<Loaded, LoadError> {
+/// Reads, translates and builds a file, which may come after another one. Starts nothing.
+pub(crate) fn load(path: &Path, mode: Mode, lasting: &Lasting, kept: Option<Kept>) -> Result<Loaded, LoadError> {
     let source = read(path)?;
-    let translation = translate(&source, &Surroundings::here(mode)).map_err(LoadError::Problems)?;
+    let surroundings = Surroundings { kept, ..Surroundings::here(mode) };
+    let translation = translate(&source, &surroundings).map_err(LoadError::Problems)?;
     let config = config::load(Source::new(source.name(), translation.toml()), lasting)
         .map_err(|problems| translation.refusal(&problems))?;
-    Ok(Loaded { config, warnings: translation.warnings })
+    Ok(Loaded { config, warnings: translation.warnings, kept: translation.kept })
 }
 
 /// Reads a file. It may hold bytes that are not UTF-8, like the names of old files.
@@ -96,18 +109,23 @@ pub(crate) fn read(path: &Path) -> Result<Source, LoadError> {
 /// Everything that is wrong with the file, with lines and columns.
 pub(crate) fn translate(source: &Source, surroundings: &Surroundings) -> Result<Translation, Problems> {
     let (mut warnings, mut problems) = (Warnings::new(source.clone()), Problems::new(source.clone()));
-    let conf = Conf::read(source, &mut warnings, &mut problems);
-    let port = conf.port.as_ref().filter(|port| port.value != 0);
+    let mut conf = Conf::read(source, &mut warnings, &mut problems);
+    let has_port = conf.port.as_ref().is_some_and(|port| port.value != 0);
+    if let Some(kept) = surroundings.kept.as_ref().filter(|_| has_port) {
+        kept.put(&mut conf, &mut warnings);
+    }
+    let port = conf.port.as_ref().filter(|_| has_port);
     if port.is_none() && problems.is_empty() {
         let place = conf.port.as_ref().map_or(0..0, |port| port.span.clone());
         problems.push(Problem::new(place, complaint::NO_PORT).with_hint("add `Port 8888`"));
     }
-    let written = port.map(|port| translation::write(&conf, port, surroundings, &mut warnings));
-    let (document, links) = problems.or_ok(written)?;
+    let written =
+        port.map(|port| (translation::write(&conf, port, surroundings, &mut warnings), Kept::of(&conf, port.value)));
+    let ((document, links), kept) = problems.or_ok(written)?;
     let (toml, origins) = document.finish();
     let section = |header: &str| toml.find(header).unwrap_or(toml.len());
     let listens = section("[[listener]]")..section("[[route]]");
-    Ok(Translation { source: source.clone(), toml, origins, links, listens, warnings })
+    Ok(Translation { source: source.clone(), toml, origins, links, listens, warnings, kept })
 }
 
 impl Surroundings {
@@ -123,6 +141,7 @@ impl Surroundings {
             host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             is_root: rustix::process::geteuid().is_root(),
             interfaces: interfaces.filter_map(interface).collect(),
+            kept: None,
         }
     }
 }

@@ -195,6 +195,13 @@ impl Engine {
         self.join()
     }
 
+    /// The same, but tunnels, which know no end of their own, are cut at once.
+    pub fn drain_requests(mut self, deadline: Duration) -> Drained {
+        self.listeners.hide();
+        self.phase.send_replace(Phase::DrainRequests(Instant::now() + deadline));
+        self.join()
+    }
+
     /// Cuts everything. Blocks for as long as a hook that is running now takes.
     pub fn stop(mut self) -> Drained {
         self.listeners.hide();

@@ -22,7 +22,7 @@ use plugin_api::{Body, Ending, FallThrough, Request};
 
 use self::{
     heads::{Incoming, Outgoing},
-    reply::{classify, head_is_out, reply, write},
+    reply::{classify, head_is_out, is_incomplete, reply, write},
     turn::{Turn, decide},
 };
 use crate::{
@@ -342,7 +342,7 @@ impl ProxyHttp for Relay {
             return silent;
         };
         if flight.reply.is_none() {
-            let (ending, answer) = classify(error, flight);
+            let (ending, answer) = classify(error, flight, is_incomplete(session, flight));
             flight.progress.ending = ending;
             if ending == Ending::Upstream {
                 self.shard.metrics.count(Metric::Bad);

@@ -57,6 +57,8 @@ pub(crate) enum Phase {
     Serve,
     /// Take no new connections, finish the others until then.
     Drain(Instant),
+    /// The same, but tunnels, which know no end of their own, end at once.
+    DrainRequests(Instant),
     /// Stop at once.
     Stop,
 }
@@ -110,6 +112,13 @@ impl Shard {
         let _ = phase.wait_for(|phase| *phase != Phase::Serve).await;
     }
 
+    /// Ready when tunnels are to end.
+    async fn tunnels_end(&self) {
+        let mut phase = self.phase.clone();
+        // See above.
+        let _ = phase.wait_for(|phase| matches!(phase, Phase::DrainRequests(_) | Phase::Stop)).await;
+    }
+
     fn open_connections(&self) -> u64 {
         self.metrics.open(Metric::Accepted, Metric::Closed)
     }
@@ -136,7 +145,7 @@ impl Shard {
             }
         };
         self.closing.send_replace(true);
-        if let Phase::Drain(deadline) = wanted {
+        if let Phase::Drain(deadline) | Phase::DrainRequests(deadline) = wanted {
             let finished = async {
                 while accepting.join_next().await.is_some() {}
                 self.drained().await;
@@ -226,6 +235,7 @@ fn admit(
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
     }
     slot.opens();
+    let home = Arc::clone(shard);
     let open = Open { shard: Arc::clone(shard), slot: Arc::clone(slot), _seat: seat };
     let (shard, proxy, port) = (Arc::clone(shard), Arc::clone(proxy), slot.address.port());
     let edge = Edge::new(shard, proxy, listener, Arc::new(connection), port, guest);
@@ -233,7 +243,10 @@ fn admit(
         // Apart, so that what a tunnel does not need is given back when it opens.
         let tunnel = Box::pin(edge.serve(stream)).await;
         if let Some((tunnel, place)) = tunnel {
-            tunnel.carry().await;
+            tokio::select! {
+                () = tunnel.carry() => {}
+                () = home.tunnels_end() => {}
+            }
             drop(place);
         }
         drop(open);

@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{Exit, report};
@@ -46,12 +46,14 @@ pub(super) fn run(arguments: Vec<OsString>) -> Exit {
 fn serve(file: PathBuf, foreground: bool) -> Exit {
     let mode = if foreground { Mode::Foreground } else { Mode::Daemon };
     let lasting = Arc::new(Lasting::default());
-    let kept = Arc::clone(&lasting);
+    let (for_loads, before) = (Arc::clone(&lasting), Mutex::new(None));
     Service {
         manner: Manner::Tinyproxy { foreground },
         name: file.display().to_string(),
         load: Box::new(move || {
-            let mut loaded = tinyproxy::load(&file, mode, &kept)?;
+            let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut loaded = tinyproxy::load(&file, mode, &for_loads, before.clone())?;
+            *before = Some(loaded.kept);
             loaded.config.remarks.extend(loaded.warnings.sentences());
             Ok(loaded.config)
         }),

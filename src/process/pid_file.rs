@@ -15,13 +15,27 @@ pub(super) struct PidFile {
     file: File,
 }
 
+/// Who may read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Everybody, whatever the umask is and the earlier process was.
+    All,
+    /// Its owner; of a file that is there, those who could. That is how tinyproxy leaves it, and scripts read it.
+    OwnerAtFirst,
+}
+
 impl PidFile {
     /// Writes it; one that an earlier process left is replaced. `path` is absolute, or relative to a directory that stays.
-    pub(super) fn create(path: &Path, mode: u32) -> Result<Self, OpenError> {
+    pub(super) fn create(path: &Path, readers: Readers) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Open { path: path.to_owned(), source };
-        let mut file = replace(path, mode)?;
-        // Whatever the umask is, and the earlier process was.
-        file.set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
+        let mut file = match readers {
+            Readers::OwnerAtFirst => replace(path, 0o600)?,
+            Readers::All => {
+                let file = replace(path, 0o644)?;
+                file.set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
+                file
+            }
+        };
         file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(failed)?;
         Ok(Self { path: path.to_owned(), file })
     }
@@ -61,7 +75,7 @@ mod tests {
         let path = directory.path().join("pid");
         fs::write(&path, "4194304 and more that is stale\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        let file = PidFile::create(&path, 0o644).unwrap();
+        let file = PidFile::create(&path, Readers::All).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         drop(file);
@@ -69,10 +83,24 @@ mod tests {
     }
 
     #[test]
+    fn who_could_read_an_earlier_one_still_can() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pid");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let new = PidFile::create(&path, Readers::OwnerAtFirst).unwrap();
+        assert_eq!(mode(), 0o600);
+        drop(new);
+        fs::write(&path, "1\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let _file = PidFile::create(&path, Readers::OwnerAtFirst).unwrap();
+        assert_eq!(mode(), 0o644);
+    }
+
+    #[test]
     fn another_process_keeps_its_own() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pid");
-        let file = PidFile::create(&path, 0o644).unwrap();
+        let file = PidFile::create(&path, Readers::All).unwrap();
         fs::write(directory.path().join("new"), "1\n").unwrap();
         fs::rename(directory.path().join("new"), &path).unwrap();
         drop(file);

@@ -84,6 +84,7 @@ impl Running {
         for remark in &remarks {
             tracing::warn!(target: "lockgate", "{remark}");
         }
+        self.service.manner.remark(&remarks);
         for key in self.kept.differences(&process, config.shards) {
             tracing::warn!(target: "lockgate", "`{key}` can only change with a restart");
         }

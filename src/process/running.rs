@@ -127,7 +127,10 @@ impl Running {
                 signals.interrupted().await;
                 stop();
             });
-            let drained = engine.drain(patience);
+            let drained = match service.manner {
+                Manner::Lockgate => engine.drain(patience),
+                Manner::Tinyproxy { .. } => engine.drain_requests(patience),
+            };
             impatient.abort();
             drained
         };

@@ -10,7 +10,7 @@ use super::{
     daemon::{self, Readiness, Stage},
     identity::{Identity, IdentityError},
     notify::Notifier,
-    pid_file::PidFile,
+    pid_file::{PidFile, Readers},
     plain_file::{self, OpenError},
     program_log::ProgramLog,
     reload::Kept,
@@ -105,6 +105,7 @@ impl Service {
                 report::plain(format!("{remark}\n"));
             }
         }
+        self.manner.remark(&loaded.remarks);
         if as_daemon && self.manner.destination(&loaded.log, as_daemon) == Destination::Off {
             report::plain(match self.manner {
                 Manner::Lockgate => {
@@ -222,7 +223,7 @@ impl Service {
         let path = path.map_err(|source| ServeError::PidFile(OpenError::Open { path: PathBuf::new(), source }))?;
         let pid_file = path
             .as_deref()
-            .map(|path| PidFile::create(path, self.manner.pid_file_mode()))
+            .map(|path| PidFile::create(path, self.manner.pid_file_readers()))
             .transpose()
             .map_err(ServeError::PidFile)?;
         self.open_log(log, &program, destination, owner)?;
@@ -288,6 +289,14 @@ impl Manner {
         }
     }
 
+    /// What tinyproxy has to say about a file that it takes, on standard error.
+    pub(super) fn remark(self, remarks: &[String]) {
+        if self != Self::Lockgate {
+            let lines = remarks.iter().filter_map(|remark| tinyproxy::remark(remark));
+            lines.for_each(|line| report::plain(format!("{line}\n")));
+        }
+    }
+
     /// Where the program's own lines go. A daemon has no standard streams.
     pub(super) fn destination(self, program: &Program, as_daemon: bool) -> Destination {
         match (&program.destination, self) {
@@ -298,7 +307,8 @@ impl Manner {
         }
     }
 
-    /// How long requests may take to finish: tinyproxy cuts them, and its users expect it to be gone within a second.
+    /// How long requests may take to finish: tinyproxy cuts them, and its users expect it to be gone within a second. Tunnels it
+    /// cuts here, too.
     pub(super) fn patience(self, configured: Duration) -> Duration {
         match self {
             Self::Lockgate => configured,
@@ -307,10 +317,10 @@ impl Manner {
     }
 
     /// Who may read the process id: tinyproxy keeps its files to itself.
-    fn pid_file_mode(self) -> u32 {
+    fn pid_file_readers(self) -> Readers {
         match self {
-            Self::Lockgate => 0o644,
-            Self::Tinyproxy { .. } => 0o600,
+            Self::Lockgate => Readers::All,
+            Self::Tinyproxy { .. } => Readers::OwnerAtFirst,
         }
     }
 

@@ -10,9 +10,26 @@ use super::argument::is_name;
 /// An address of this machine, for `Listen` and `Bind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Local {
-    pub(super) address: IpAddr,
+    pub(super) address: Numeric,
     /// The interface of a link-local address.
     pub(super) scope: Option<String>,
+}
+
+/// An address, or what was written in the place of one: whoever listens there finds out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Numeric {
+    Ip(IpAddr),
+    /// It has the shape, and is none: `999.1.1.1`.
+    Nobodys(String),
+}
+
+impl fmt::Display for Numeric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Nobodys(word) => word.fmt(f),
+        }
+    }
 }
 
 /// Why a word is no address of this machine.
@@ -37,7 +54,7 @@ impl Local {
         if !shaped {
             return Err(NotLocal::Shape);
         }
-        let address = ip(address).ok_or(NotLocal::Value)?;
+        let address = Numeric::Ip(ip(address).ok_or(NotLocal::Value)?);
         Ok(Self { address, scope: scope.map(str::to_owned) })
     }
 }

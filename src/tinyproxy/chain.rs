@@ -330,10 +330,12 @@ impl Writer<'_> {
 
 /// The name of this proxy without what no header holds; tinyproxy would send it.
 fn via_name(name: &At<String>, warnings: &mut Warnings) -> String {
-    if name.value.contains(char::is_control) {
+    // A tab may be in a value.
+    let is_unfit = |character: char| character.is_control() && character != '\t';
+    if name.value.contains(is_unfit) {
         warnings.push(name.span.clone(), "a name has no control characters: it is sent without them");
     }
-    name.value.chars().filter(|character| !character.is_control()).collect()
+    name.value.chars().filter(|character| !is_unfit(*character)).collect()
 }
 
 /// The release whose behaviour this has, in pages and for `-v`: scripts compare it.

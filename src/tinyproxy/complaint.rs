@@ -18,13 +18,21 @@ pub(crate) fn complaint(error: &LoadError) -> Vec<String> {
     }
 }
 
+/// Its line about something that it starts with all the same, when this is our sentence about that.
+pub(crate) fn remark(sentence: &str) -> Option<String> {
+    let (place, _) = sentence.strip_suffix(OBSOLETE)?.rsplit_once(": warning: ")?;
+    let line = place.rsplit(':').nth(1)?;
+    Some(format!("WARNING: obsolete config item on line {line}"))
+}
+
 /// It stops at the first.
 fn syntax(problems: &Problems) -> Vec<String> {
     let message = first(problems).unwrap_or_default();
     if message == NO_PORT {
         return vec![MUST.to_owned()];
     }
-    let port = message.strip_suffix(NOT_A_PORT).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
+    // The number is an `int` there.
+    let port = message.strip_suffix(NOT_A_PORT).and_then(|port| port.parse::<u32>().ok()).map(u32::cast_signed);
     let port = port.map(|port| format!("Bad port number ({port}) supplied for Port."));
     let line = problems.first_line().map(|line| format!("ERROR: Syntax error on line {line}"));
     port.into_iter().chain(line).chain(["Unable to parse config file. Not starting.".to_owned()]).collect()
@@ -45,6 +53,8 @@ fn first(problems: &Problems) -> Option<&str> {
 const MUST: &str = "tinyproxy: You MUST set a Port in the config file.";
 /// What a file without a port is told.
 pub(super) const NO_PORT: &str = "there is no port to listen on";
+/// What stands behind the name of a directive that has no effect any more.
+const OBSOLETE: &str = " is obsolete in tinyproxy too and has no effect";
 /// What stands behind a number that is no port.
 pub(super) const NOT_A_PORT: &str = " is not a port";
 
@@ -75,6 +85,14 @@ mod tests {
                     "Unable to parse config file. Not starting.",
                 ],
             ),
+            (
+                LoadError::Problems(told("4294967295 is not a port")),
+                &[
+                    "Bad port number (-1) supplied for Port.",
+                    "ERROR: Syntax error on line 2",
+                    "Unable to parse config file. Not starting.",
+                ],
+            ),
             (LoadError::Problems(told(NO_PORT)), &["tinyproxy: You MUST set a Port in the config file."]),
             (LoadError::Filter(told("Bad regex in /f: line 3 - [a")), &["Bad regex in /f: line 3 - [a"]),
             (
@@ -85,5 +103,14 @@ mod tests {
         ] {
             assert_eq!(complaint(&error), expected);
         }
+    }
+
+    #[test]
+    fn obsolete_directives_are_told_in_its_words() {
+        let source = Source::new("a:b.conf", "Port 1\nLogLevel Info\n\n StartServers 5\nMaxClients 0\n");
+        let surroundings = super::super::Surroundings::here(super::super::Mode::Foreground);
+        let translation = super::super::translate(&source, &surroundings).unwrap();
+        let told: Vec<_> = translation.warnings.sentences().filter_map(|sentence| remark(&sentence)).collect();
+        assert_eq!(told, ["WARNING: obsolete config item on line 4"]);
     }
 }

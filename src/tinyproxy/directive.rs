@@ -3,7 +3,7 @@
 use plugin_api::config::{Problem, did_you_mean};
 
 use super::{
-    address::{Hosts, Local, NotLocal},
+    address::{Hosts, Local, NotLocal, Numeric},
     argument::{Arguments, At},
     complaint::NOT_A_PORT,
     line::{is_blank, is_space},
@@ -220,15 +220,18 @@ fn error_file(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
     Ok(Directive::ErrorFile { status: arguments.number("a status")?, path: arguments.quoted_bytes("a path")? })
 }
 
+/// tinyproxy finds out about a wrong value when it listens, which is another error to those who started it.
 fn listen(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
     let word = arguments.word("an address")?;
-    match Local::parse(word.value) {
-        Ok(local) => Ok(Directive::Listen(At { value: local, span: word.span })),
-        Err(_) => Err(no_address(&word)),
-    }
+    let local = match Local::parse(word.value) {
+        Ok(local) => local,
+        Err(NotLocal::Value) => Local { address: Numeric::Nobodys(word.value.to_owned()), scope: None },
+        Err(NotLocal::Shape) => return Err(no_address(&word)),
+    };
+    Ok(Directive::Listen(At { value: local, span: word.span }))
 }
 
-/// tinyproxy finds out about a wrong value only when it uses it, and then tries the next one.
+/// The same, and then it tries the next one.
 fn bind(arguments: &mut Arguments<'_>) -> Result<Directive, Problem> {
     let word = arguments.word("an address")?;
     match Local::parse(word.value) {

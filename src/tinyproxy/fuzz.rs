@@ -229,6 +229,7 @@ fn every_file_starts_or_has_a_problem_at_a_place() {
         host_name: "proxy.test".to_owned(),
         is_root: mode == Mode::Daemon,
         interfaces: [("eth0".to_owned(), 7)].into(),
+        kept: None,
     };
     let lasting = Lasting::default();
     // What fails is shown, and becomes a case of the tests.

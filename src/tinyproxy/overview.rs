@@ -62,6 +62,7 @@ fn entries(text: &str) -> BTreeMap<(String, String), String> {
         host_name: "HOSTNAME".to_owned(),
         is_root: false,
         interfaces: BTreeMap::new(),
+        kept: None,
     };
     let source = Source::new("an example", format!("Port 8888\n{text}"));
     let toml = translate(&source, &surroundings).map(|translation| translation.toml).unwrap_or_default();
@@ -124,15 +125,18 @@ const EXAMPLES: &[Example] = &[
     beside("Filter \"/etc/tinyproxy/filter\"\n", "FilterType fnmatch"),
     Example { line: "FilterURLs Yes", beside: "Filter \"/etc/tinyproxy/filter\"\n", note: STICKY },
     plain("Group tinyproxy"),
-    noted("Listen 127.0.0.1", "without it, every address of IPv4 and IPv6"),
-    noted("LogFile \"/var/log/tinyproxy/tinyproxy.log\"", "`/dev/stdout` works"),
-    plain("LogLevel Notice"),
+    noted("Listen 127.0.0.1", "without it, every address of IPv4 and IPv6; a reload keeps them"),
+    noted(
+        "LogFile \"/var/log/tinyproxy/tinyproxy.log\"",
+        "`/dev/stdout` works; what a full disk does not take goes to the syslog",
+    ),
+    noted("LogLevel Notice", "a reload without the line keeps it, as in tinyproxy"),
     noted("MaxClients 50", "more connections wait"),
     noted("MaxRequestsPerChild 0", OBSOLETE),
     noted("MaxSpareServers 20", OBSOLETE),
     noted("MinSpareServers 5", OBSOLETE),
     plain("PidFile \"/run/tinyproxy/tinyproxy.pid\""),
-    noted("Port 3128", "required"),
+    noted("Port 3128", "required; a reload keeps it"),
     beside(MAPPED, "ReverseBaseURL \"http://me/\""),
     beside(MAPPED, "ReverseMagic Yes"),
     beside(MAPPED, "ReverseOnly Yes"),

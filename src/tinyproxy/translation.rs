@@ -1,11 +1,15 @@
 //! Settings of tinyproxy as a TOML configuration.
 
-use std::path::Path;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 use plugin_api::config::{Duration, Span};
 
 use super::{
     Mode, Surroundings,
+    address::Numeric,
     argument::At,
     chain::{self, Link},
     conf::Conf,
@@ -107,9 +111,11 @@ fn listener(conf: &Conf, port: &At<u16>, surroundings: &Surroundings, document: 
             // Those that are unknown are refused where the address is read.
             surroundings.interfaces.get(scope).map_or_else(|| format!("%{scope}"), |index| format!("%{index}"))
         });
-        let address = match (listen.value.address, scope) {
-            (std::net::IpAddr::V6(address), Some(scope)) => format!("[{address}{scope}]:{}", port.value),
-            (address, _) => std::net::SocketAddr::new(address, port.value).to_string(),
+        let address = match (&listen.value.address, scope) {
+            (Numeric::Ip(IpAddr::V6(address)), Some(scope)) => format!("[{address}{scope}]:{}", port.value),
+            (Numeric::Ip(address), _) => SocketAddr::new(*address, port.value).to_string(),
+            // This, too.
+            (Numeric::Nobodys(word), _) => word.clone(),
         };
         addresses.push((address.into(), listen.span.clone()));
     }

@@ -381,6 +381,21 @@ fn a_body_that_stops_is_timed_out() {
 }
 
 #[test]
+fn a_server_that_waits_for_the_rest_of_a_body_is_not_to_blame() {
+    let origin = Origin::start().unwrap();
+    // Less than what the client has.
+    let impatient = "], read_timeout = \"200ms\" },\n]";
+    let text = config(origin.address(), "access.log").replace("] },\n]", impatient);
+    assert!(text.contains(impatient));
+    let pair = Pair { lockgate: Lockgate::run(LOCKGATE, &text).unwrap(), origin };
+    for (body, status) in [("hel", 408), ("hello", 504)] {
+        let request = format!("POST /hang HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{body}");
+        assert_eq!(pair.answer(request), Some(status), "{body}");
+    }
+    pair.serves();
+}
+
+#[test]
 fn what_follows_a_body_is_judged_by_itself() {
     let pair = Pair::start();
     let post = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";

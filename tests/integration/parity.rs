@@ -27,13 +27,33 @@ use test_support::{HostsFile, Network, Place, poll, require};
 use self::{
     case::{Area, Case, Group, Start},
     comparison::{Known, differences},
-    origin::{Origin, dead_port},
+    origin::{Origin, reserve},
     stage::{Ports, Program, Stage},
 };
 
 /// Each has a test below.
 const AREAS: &[&str] = &[
-    "access", "answers", "auth", "config", "connect", "fields", "filter", "http", "pages", "process", "reverse",
+    "access",
+    "answers",
+    "auth",
+    "config",
+    "connect",
+    "fields",
+    "filter",
+    "gatekeepers",
+    "http",
+    "lists",
+    "mappings",
+    "messages",
+    "mixtures",
+    "pages",
+    "parents",
+    "process",
+    "reloads",
+    "reverse",
+    "starts",
+    "templates",
+    "tunnels",
     "upstream",
 ];
 
@@ -73,8 +93,33 @@ fn filter() {
 }
 
 #[test]
+fn gatekeepers() {
+    compare("gatekeepers");
+}
+
+#[test]
 fn http() {
     compare("http");
+}
+
+#[test]
+fn lists() {
+    compare("lists");
+}
+
+#[test]
+fn mappings() {
+    compare("mappings");
+}
+
+#[test]
+fn messages() {
+    compare("messages");
+}
+
+#[test]
+fn mixtures() {
+    compare("mixtures");
 }
 
 #[test]
@@ -83,13 +128,38 @@ fn pages() {
 }
 
 #[test]
+fn parents() {
+    compare("parents");
+}
+
+#[test]
 fn process() {
     compare("process");
 }
 
 #[test]
+fn reloads() {
+    compare("reloads");
+}
+
+#[test]
 fn reverse() {
     compare("reverse");
+}
+
+#[test]
+fn starts() {
+    compare("starts");
+}
+
+#[test]
+fn templates() {
+    compare("templates");
+}
+
+#[test]
+fn tunnels() {
+    compare("tunnels");
 }
 
 #[test]
@@ -103,7 +173,7 @@ fn every_area_has_a_test_and_there_are_many_cases() {
     let files: BTreeSet<String> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     assert_eq!(files, AREAS.iter().map(|area| (*area).to_owned()).collect());
     let number: usize = AREAS.iter().map(|area| Area::read(area).cases().len()).sum();
-    assert!(number >= 250, "{number}");
+    assert!(number >= 1000, "{number}");
     let known = Known::read();
     let unknown: Vec<_> = known.areas().into_iter().filter(|area| !AREAS.contains(area)).collect();
     assert!(unknown.is_empty(), "differences of areas that do not exist: {unknown:?}");
@@ -176,10 +246,13 @@ enum Work<'a> {
 
 fn compare_group(area: &str, group: &Group, known: &Known, place: &Place) -> Vec<String> {
     let origin = Origin::start(place).unwrap();
-    let dead = dead_port(place);
+    let dead = reserve(place);
     let ports = Ports { origin: origin.port(), dead: dead[0].port() };
     let mut stages = [Program::Tinyproxy, Program::Lockgate].map(|program| Stage::new(program, place, &ports));
-    stages.iter_mut().for_each(|stage| stage.serve(group));
+    let served: Result<(), _> = stages.iter_mut().try_for_each(|stage| stage.serve(group));
+    if let Err(instead) = served {
+        return vec![format!("{area}/{}:\n  {instead}", group.name)];
+    }
     let [theirs, ours] = &mut stages;
     let mut wrong = Vec::new();
     for case in &group.case {
@@ -220,8 +293,7 @@ fn compare_case(
         last = judged();
         last.is_empty().then_some(())
     });
-    theirs.end_case();
-    ours.end_case();
+    last.extend([theirs, ours].into_iter().filter_map(|stage| stage.end_case().err()));
     last
 }
 

@@ -65,6 +65,17 @@ impl<'a> Request<'a> {
         self.uri.path()
     }
 
+    /// Whether this asks for a host of the proxy's own: the `Host` field is that name, letter by letter, with any port or none, and
+    /// nobody wants a tunnel.
+    ///
+    /// Such a name is none of the world's, and so it has one spelling. Every plugin that knows one asks here: were two of them of
+    /// different opinions, one would take the credentials for a site as those for the proxy, and the other would relay the request.
+    pub fn is_for_own(&self, host: &str) -> bool {
+        let written = self.header(&http::header::HOST).unwrap_or_default();
+        let named = written.rsplit_once(':').map_or(written, |(name, _port)| name);
+        self.form != Form::Authority && named == host
+    }
+
     /// A header field's first value as text; `None` when it is absent or is not visible ASCII.
     pub fn header(&self, name: &http::HeaderName) -> Option<&'a str> {
         self.headers.get(name)?.to_str().ok()
@@ -135,6 +146,33 @@ impl Scheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_of_the_proxys_own_has_one_spelling() {
+        let is_own = |written: &str, form| {
+            let headers = HeaderMap::from_iter([(http::header::HOST, written.parse().unwrap())]);
+            let (method, uri, host) = (&Method::GET, &Uri::from_static("/"), written.to_ascii_lowercase());
+            let version = Version::HTTP_11;
+            Request { method, uri, version, headers: &headers, host: Some(&host), form }.is_for_own("Stats.test")
+        };
+        for (written, expected) in [
+            ("Stats.test", true),
+            ("Stats.test:80", true),
+            ("stats.test", false),
+            ("Stats.test.", false),
+            ("Stats.test.example", false),
+            ("", false),
+        ] {
+            assert_eq!(is_own(written, Form::Origin), expected, "{written}");
+            assert_eq!(is_own(written, Form::Absolute(Scheme::Http)), expected, "{written}");
+            assert!(!is_own(written, Form::Authority), "{written}");
         }
     }
 }

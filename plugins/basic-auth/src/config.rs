@@ -31,7 +31,7 @@ pub struct Config {
     #[serde(default)]
     pub header: Header,
 
-    /// Hosts that take the fields of a site in any case, unless a request has those for a proxy.
+    /// Hosts, as clients write them, that take the fields of a site, unless a request has those for a proxy.
     #[serde(default)]
     pub origin_hosts: Vec<String>,
 

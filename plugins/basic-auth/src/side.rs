@@ -16,11 +16,9 @@ pub(crate) enum Side {
 
 impl Side {
     pub(crate) fn of(header: Header, origin_hosts: &[String], request: &Request<'_>) -> Self {
-        let is_origin = |host: &str| origin_hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
+        let is_for_own = origin_hosts.iter().any(|host| request.is_for_own(host));
         match (header, request.form) {
-            _ if request.host.is_some_and(is_origin) && !request.headers.contains_key(header::PROXY_AUTHORIZATION) => {
-                Self::Origin
-            }
+            _ if is_for_own && !request.headers.contains_key(header::PROXY_AUTHORIZATION) => Self::Origin,
             (Header::Auto, Form::Origin) | (Header::Origin, _) => Self::Origin,
             (Header::Auto, Form::Absolute(_) | Form::Authority) | (Header::Proxy, _) => Self::Proxy,
         }

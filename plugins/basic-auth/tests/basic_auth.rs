@@ -86,7 +86,7 @@ fn the_form_of_the_request_decides_otherwise() {
 #[test]
 fn some_hosts_are_sites_to_a_proxy() {
     let harness = built("header = \"proxy\"\norigin_hosts = [\"Stats.Test\"]");
-    for target in ["http://stats.test/", "http://stats.test:8888/x"] {
+    for target in ["http://Stats.Test/", "http://Stats.Test:8888/x"] {
         let request = || harness.request("GET", target);
         refused(&request().send(), 401);
         refused(&request().header("Authorization", WRONG).send(), 401);
@@ -94,7 +94,11 @@ fn some_hosts_are_sites_to_a_proxy() {
         assert_eq!(request().header("Proxy-Authorization", ANN).send().status(), StatusCode::OK);
         refused(&request().header("Proxy-Authorization", WRONG).header("Authorization", ANN).send(), 407);
     }
-    refused(&harness.request("GET", "http://stats.test.evil/").header("Authorization", ANN).send(), 407);
+    // A name in another spelling is another's, whose page the request goes to.
+    for target in ["http://Stats.Test.evil/", "http://stats.test/", "http://Stats.Test./"] {
+        refused(&harness.request("GET", target).header("Authorization", ANN).send(), 407);
+    }
+    refused(&harness.request("CONNECT", "Stats.Test:443").header("Authorization", ANN).send(), 407);
 }
 
 #[test]

@@ -102,11 +102,8 @@ impl Plugin for Stats {
 
 impl Stats {
     fn is_meant(&self, request: &Request<'_>) -> bool {
-        // A host as it is written: this is a name of ours and none of the world's.
-        let written = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let host = written.rsplit_once(':').map_or(written, |(host, _)| host);
         request.form != Form::Authority
-            && self.host.as_ref().is_none_or(|wanted| wanted == host)
+            && self.host.as_ref().is_none_or(|host| request.is_for_own(host))
             && self.path.as_ref().is_none_or(|path| path == request.path())
     }
 

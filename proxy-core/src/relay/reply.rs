@@ -65,17 +65,26 @@ pub(super) async fn write(session: &mut Session, answer: Answer) -> pingora::Res
     Ok(length)
 }
 
+/// Whether the server may still be waiting for the client. Over HTTP/2 a body may stay open for as long as a conversation lasts,
+/// and nobody waits for its end.
+pub(super) fn is_incomplete(session: &mut Session, flight: &Flight) -> bool {
+    flight.pulse.is_none() && !session.as_mut().is_body_done()
+}
+
 /// Whose fault an error of pingora's is, and what the client is told.
-pub(super) fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer>) {
+pub(super) fn classify(error: &Error, flight: &Flight, is_incomplete: bool) -> (Ending, Option<Answer>) {
     use ErrorType::{
         ConnectTimedout, ConnectionClosed, H2Error, InvalidHTTPHeader, ReadError, ReadTimedout, TLSHandshakeTimedout,
         WriteError, WriteTimedout,
     };
     let page = |status, reason| Some(Answer::page(status, reason));
+    let late = || page(StatusCode::REQUEST_TIMEOUT, "The rest of the request did not arrive in time.");
     let wording = flight.origin.generation.wording;
     match (error.esource(), error.etype()) {
         (ErrorSource::Upstream, InvalidHTTPHeader) => (Ending::Upstream, Some(wording.nonsense())),
         (ErrorSource::Upstream, ConnectionClosed) if has_begun(error) => (Ending::Upstream, Some(wording.nonsense())),
+        // The clocks of both sides run at once, and the server's may be the first that rings.
+        (ErrorSource::Upstream, ReadTimedout) if is_incomplete => (Ending::Client, late()),
         (ErrorSource::Upstream, ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout) => (
             Ending::Upstream,
             page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."),
@@ -89,7 +98,7 @@ pub(super) fn classify(error: &Error, flight: &Flight) -> (Ending, Option<Answer
             page(StatusCode::GATEWAY_TIMEOUT, "The server behind this proxy did not answer in time."),
         ),
         (ErrorSource::Downstream, etype) if *etype == ReadTimedout || (*etype == ReadError && is_timeout(error)) => {
-            (Ending::Client, page(StatusCode::REQUEST_TIMEOUT, "The rest of the request did not arrive in time."))
+            (Ending::Client, late())
         }
         (ErrorSource::Downstream, ReadError) if has_kind(error, std::io::ErrorKind::InvalidData) => {
             (Ending::Client, page(StatusCode::BAD_REQUEST, "The request is malformed."))

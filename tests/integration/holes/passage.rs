@@ -76,7 +76,15 @@ fn the_name_of_the_statistics_is_compared_whole() {
     let proxy = Proxy::start("BasicAuth user secret\nStatHost \"stats.example\"");
     let as_site = "Authorization: Basic dXNlcjpzZWNyZXQ=\r\n";
     let to = origin.address;
-    for host in ["stats.example.evil", "stats.examplex", "stats.exampl", "xstats.example", "stats.example.", "stats"] {
+    for host in [
+        "stats.example.evil",
+        "stats.examplex",
+        "stats.exampl",
+        "xstats.example",
+        "stats.example.",
+        "stats",
+        "Stats.example",
+    ] {
         for line in
             ["GET / HTTP/1.1".to_owned(), format!("GET http://{to}/ HTTP/1.1"), format!("GET http://{host}/ HTTP/1.1")]
         {
@@ -86,6 +94,11 @@ fn the_name_of_the_statistics_is_compared_whole() {
                 assert!(answer.header("proxy-authenticate").is_some());
             }
         }
+    }
+    let capital = Proxy::start("BasicAuth user secret\nStatHost \"Stats.example\"");
+    for host in ["stats.example", "STATS.EXAMPLE", "Stats.example."] {
+        let line = format!("GET / HTTP/1.1\r\nHost: {host}:{}\r\n{as_site}\r\n", to.port());
+        assert_eq!(capital.status(line), 407, "{host}");
     }
     // Nor does the name itself open the way to anywhere else.
     for line in [format!("GET http://{to}/ HTTP/1.1"), format!("CONNECT {to} HTTP/1.1")] {

@@ -309,17 +309,29 @@ impl Rule {
 
 /// Whether a text has the form of a pattern, in which `*` is anything and `?` is a character.
 fn matches(pattern: &str, text: &str) -> bool {
-    let (mut pattern_rest, mut text_rest) = (pattern.chars(), text.chars());
-    match (pattern_rest.next(), text_rest.next()) {
-        (None, next) => next.is_none(),
-        (Some('*'), next) => {
-            matches(pattern_rest.as_str(), text) || next.is_some() && matches(pattern, text_rest.as_str())
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut at, mut read) = (0, 0);
+    // Where to go on when the rest does not fit: behind the last `*`, which then stands for one character more.
+    let mut last = None;
+    while read < text.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                at += 1;
+                last = Some((at, read));
+            }
+            Some(wanted) if *wanted == '?' || *wanted == text[read] => {
+                at += 1;
+                read += 1;
+            }
+            _ => {
+                let Some((after, taken)) = last else { return false };
+                at = after;
+                read = taken + 1;
+                last = Some((after, read));
+            }
         }
-        (Some(wanted), Some(character)) if wanted == '?' || wanted == character => {
-            matches(pattern_rest.as_str(), text_rest.as_str())
-        }
-        _ => false,
     }
+    pattern[at..].iter().all(|rest| *rest == '*')
 }
 
 #[cfg(test)]
@@ -434,8 +446,14 @@ mod tests {
             ("a*c", "abb", false),
             ("*a*", "xay", true),
             ("a", "ab", false),
+            ("a?c*", "abc", true),
+            ("a?c", "ac", false),
+            ("*ab*abc", "xabxabxabc", true),
+            ("**", "", true),
         ] {
             assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
         }
+        let long = "x".repeat(100_000);
+        assert!(matches("*x*x", &long) && !matches("*y", &long));
     }
 }

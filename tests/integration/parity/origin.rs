@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use test_support::{Place, poll};
+use test_support::{Place, Reservation};
 
 use super::{
     case::Conduct,
@@ -90,7 +90,7 @@ impl Origin {
     fn listen(place: &Place) -> io::Result<(u16, [TcpListener; 2])> {
         let mut refused = Vec::new();
         loop {
-            let reserved = place.reserve_both(0)?;
+            let reserved = reserve(place);
             let port = reserved[0].port();
             let listen = || -> io::Result<[TcpListener; 2]> {
                 Ok([TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?, TcpListener::bind((Ipv6Addr::LOCALHOST, port))?])
@@ -274,7 +274,16 @@ impl Drop for Connection {
     }
 }
 
-/// A port of both loopback addresses where nobody listens.
-pub(super) fn dead_port(place: &Place) -> [test_support::Reservation; 2] {
-    poll(Duration::from_secs(5), || place.reserve_both(0).ok()).expect("a port is free")
+/// A port of both loopback addresses, which every place has, whatever its own are. Nobody listens there until a program does.
+pub(super) fn reserve(place: &Place) -> [Reservation; 2] {
+    let mut refused = Vec::new();
+    loop {
+        let ipv4 = place.reserve(Ipv4Addr::LOCALHOST, 0).unwrap();
+        match place.reserve(Ipv6Addr::LOCALHOST, ipv4.port()) {
+            Ok(ipv6) => return [ipv4, ipv6],
+            Err(error) => assert!(refused.len() < 100, "{error}"),
+        }
+        // Kept, so that another one is drawn.
+        refused.push(ipv4);
+    }
 }
