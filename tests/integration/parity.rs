@@ -177,6 +177,7 @@ fn every_area_has_a_test_and_there_are_many_cases() {
     let known = Known::read();
     let unknown: Vec<_> = known.areas().into_iter().filter(|area| !AREAS.contains(area)).collect();
     assert!(unknown.is_empty(), "differences of areas that do not exist: {unknown:?}");
+    assert!(known.unused().is_empty(), "deviations that no case shows: {:?}", known.unused());
 }
 
 /// For whoever wants to see cases of his own: nothing but the rules is known of them.

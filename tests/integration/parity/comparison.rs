@@ -16,6 +16,9 @@ use super::{
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Known {
+    /// What we do otherwise on purpose, by name.
+    #[serde(default)]
+    deviation: BTreeMap<String, String>,
     /// Differences of all cases.
     #[serde(default)]
     rule: Vec<Rule>,
@@ -47,8 +50,8 @@ struct Rule {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 enum Because {
-    /// We do better on purpose.
-    Deviation,
+    /// We do better on purpose: the name of what.
+    Deviation(String),
     /// Debian's 1.11.1 is older than what we follow: a release that has it changed.
     Since(String),
     /// A proxy must not do it: the document and its section.
@@ -74,10 +77,10 @@ struct Entry {
 }
 
 impl Because {
-    /// A release that there was, or a section of a document.
-    fn is_one(&self) -> bool {
+    /// Something that is listed, a release that there was, or a section of a document.
+    fn is_one(&self, deviations: &BTreeMap<String, String>) -> bool {
         match self {
-            Self::Deviation => true,
+            Self::Deviation(name) => deviations.contains_key(name),
             Self::Since(release) => ["1.11.2", "1.11.3", "after 1.11.3"].contains(&release.as_str()),
             Self::Rfc(clause) => clause.split_once(" section ").is_some_and(|(number, section)| {
                 number.bytes().all(|byte| byte.is_ascii_digit())
@@ -258,13 +261,31 @@ impl Known {
             if entry.aspects.is_empty() && entry.sometimes.is_empty() && entry.refused.is_none() {
                 wrong.push(format!("{:?}: the entry says nothing", entry.cases));
             }
-            if !entry.because.as_ref().is_some_and(Because::is_one) || (names_outcome && entry.ours.is_none()) {
+            if !entry.because.as_ref().is_some_and(|because| because.is_one(&self.deviation))
+                || (names_outcome && entry.ours.is_none())
+            {
                 wrong.push(format!("{:?}: the entry does not say `because`, or not our outcome", entry.cases));
             }
         }
-        let vague = self.rule.iter().filter(|rule| !rule.because.as_ref().is_some_and(Because::is_one));
+        let vague = self
+            .rule
+            .iter()
+            .filter(|rule| !rule.because.as_ref().is_some_and(|because| because.is_one(&self.deviation)));
         wrong.extend(vague.map(|rule| format!("the rule for {} does not say why", rule.aspect)));
         wrong
+    }
+
+    /// Deviations that nothing shows.
+    pub(super) fn unused(&self) -> Vec<&str> {
+        let reasons =
+            self.rule.iter().map(|rule| &rule.because).chain(self.difference.iter().map(|entry| &entry.because));
+        let used: BTreeSet<&str> = reasons
+            .filter_map(|because| match because {
+                Some(Because::Deviation(name)) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
+        self.deviation.keys().map(String::as_str).filter(|name| !used.contains(name)).collect()
     }
 
     /// Areas that are named.
@@ -404,7 +425,7 @@ mod tests {
     #[test]
     fn a_rule_covers_what_it_says_and_must_matter() {
         let known = known(
-            "[[rule]]\naspect = \"header.b\"\ntheirs = \"2\"\nours = \"(absent)\"\nbecause = \"deviation\"\n\
+            "[[rule]]\naspect = \"header.b\"\ntheirs = \"2\"\nours = \"(absent)\"\nbecause = { deviation = \"x\" }\n\
              reason = \"x\"\nexample = \"a/b\"",
         );
         let judge = |case: &str, ours: &str| known.judge(case, &differences(&seen(GOOD), &seen(ours)));
@@ -417,7 +438,7 @@ mod tests {
     #[test]
     fn a_rule_may_say_what_is_there_instead() {
         let known = known(
-            "[[rule]]\naspect = \"header.*\"\ninstead = [\"2\", \"3\"]\nbecause = \"deviation\"\nreason = \"x\"\n\
+            "[[rule]]\naspect = \"header.*\"\ninstead = [\"2\", \"3\"]\nbecause = { deviation = \"x\" }\nreason = \"x\"\n\
              example = \"a/b\"",
         );
         let judge = |ours: &str| known.judge("a/c", &differences(&seen(GOOD), &seen(ours)));
@@ -433,8 +454,12 @@ mod tests {
         assert!(good.check("a", &cases(&["a/b"])).is_empty());
         assert_eq!(good.check("a", &cases(&["a/c"])).len(), 1);
         assert_eq!(known(entry).check("a", &cases(&["a/b"])).len(), 1, "no reason of the three");
-        let without = known(&format!("{entry}because = \"deviation\"").replace("body", "status"));
-        assert_eq!(without.check("a", &cases(&["a/b"])).len(), 1, "which status?");
+        let without = known(&format!("{entry}because = {{ deviation = \"x\" }}").replace("body", "status"));
+        assert_eq!(without.check("a", &cases(&["a/b"])).len(), 1, "which status, and what is x?");
+        let listed = known(&format!("{entry}because = {{ deviation = \"x\" }}\n[deviation]\nx = \"y\""));
+        assert!(listed.check("a", &cases(&["a/b"])).is_empty());
+        assert!(listed.unused().is_empty());
+        assert_eq!(known("[deviation]\nx = \"y\"").unused(), ["x"]);
     }
 
     #[test]
