@@ -273,17 +273,12 @@ impl AsyncRead for Conn {
         if self.http2 {
             return self.poll_read_http2(cx, into);
         }
-        // Pingora looks for the end of a connection with a single byte: that is no waiting for a body.
-        let is_look = into.remaining() == 1;
-        if is_look && self.intake.is_half_closed() {
-            return Poll::Pending;
-        }
+        // Pingora looks for the end of a connection with a single byte: that is no waiting for a body. Where the end of the body is
+        // known, it looks into what is held.
+        let is_look = into.remaining() == 1 && self.intake.passes_all();
         let before = into.filled().len();
         let is_awaited = !is_look && self.clock.as_ref().is_none_or(|clock| clock.has_body);
         let read = self.poll_body(cx, into);
-        if is_look && read.is_ready() && into.filled().len() == before {
-            return self.poll_end();
-        }
         let read = if is_awaited { self.tell(read, |()| into.filled().len() - before, cx) } else { read };
         if let Some(clock) = &mut self.clock {
             if into.filled().len() > before {

@@ -72,7 +72,7 @@ async fn accepted(flight: &mut Flight, parts: &Parts, dialled: &Dialled) -> Opti
 async fn declined(flight: &mut Flight, parts: &Parts, reply: &[u8]) -> Option<BytesMut> {
     flight.progress.ending = Ending::Upstream;
     let minor = minor(flight);
-    let Some(said) = Said::parse(reply) else {
+    let Some(said) = Said::parse(reply).filter(|said| said.is_framed_for(minor)) else {
         flight.reply = Some(Reply::Hooked(flight.origin.generation.wording.nonsense()));
         return None;
     };
@@ -146,9 +146,9 @@ async fn fields(flight: &mut Flight, parts: &Parts, target: &Target) -> Result<H
 /// The settled answer, after the response hooks unless one of them is to blame for it.
 async fn settled(flight: &mut Flight, parts: &Parts) -> Option<Answer> {
     if let Some(Reply::Hooked(answer) | Reply::Plain(answer)) = &mut flight.reply {
-        let broken = answer
-            .render(&mut flight.run, parts.view(&flight.line), &flight.origin.connection, flight.line.text.as_deref())
-            .await;
+        let line = flight.line.text();
+        let request = parts.view(&flight.line);
+        let broken = answer.render(&mut flight.run, request, &flight.origin.connection, line.as_deref()).await;
         flight.origin.generation.wording.sign(&mut answer.headers);
         flight.harmless(&broken);
     }

@@ -9,10 +9,12 @@ mod through;
 pub(crate) mod tls;
 
 use std::{
+    cell::RefCell,
+    collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
@@ -191,10 +193,29 @@ pub(crate) fn source(bind: &Bind, connection: &Connection, to: SocketAddr) -> Re
 #[error("no address that `bind` names can be used towards that server")]
 pub(crate) struct NoSource;
 
-/// Whether an address is one of this machine, now: nothing is sent, and nothing waits.
+/// Whether an address is one of this machine: nothing is sent, and nothing waits. An answer is good for a moment, for this is
+/// asked for every request.
 fn is_ours(address: &IpAddr) -> bool {
-    std::net::UdpSocket::bind((*address, 0)).is_ok()
+    thread_local! {
+        static KNOWN: RefCell<HashMap<IpAddr, (Instant, bool)>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| {
+        let now = Instant::now();
+        if let Some((asked, ours)) = known.get(address)
+            && now.duration_since(*asked) < GOOD_FOR
+        {
+            return *ours;
+        }
+        let bound = std::net::UdpSocket::bind((*address, 0));
+        // Any other error says nothing about the address.
+        let ours = !bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable);
+        known.insert(*address, (now, ours));
+        ours
+    })
 }
+
+/// How long it is known whether an address is one of this machine.
+const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// How long an address has before the next one is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);

@@ -289,7 +289,8 @@ impl Edge {
         bytes: &[u8],
     ) -> Box<Flight> {
         let mut line = line(&generation, head, bytes);
-        line.text = chain.renders_pages().then(|| narrative::first_line(bytes).into_boxed_str());
+        let length = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+        line.bytes = chain.renders_pages().then(|| bytes[..length].into());
         let origin = Origin {
             shard: Arc::clone(&self.shard),
             generation,
@@ -341,7 +342,7 @@ fn line(generation: &Generation, head: &Head, bytes: &[u8]) -> Line {
         |range: &std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range.clone()]).into_owned().into_boxed_str();
     let logged = generation.log.is_some();
     Line {
-        text: None,
+        bytes: None,
         method: head.method.clone(),
         target: if logged { text(&head.target) } else { Box::default() },
         version: head.version,

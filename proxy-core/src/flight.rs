@@ -60,8 +60,8 @@ pub(crate) struct Origin {
 
 /// The request line and the few fields that logs and routes need.
 pub(crate) struct Line {
-    /// All of it as it came, where a page may tell it.
-    pub(crate) text: Option<Box<str>>,
+    /// The bytes of all of it, where a page may tell it.
+    pub(crate) bytes: Option<Box<[u8]>>,
     pub(crate) method: Method,
     pub(crate) target: Box<str>,
     pub(crate) version: Version,
@@ -107,6 +107,13 @@ pub(crate) enum Reuse {
     Allowed,
     /// This is its last request.
     Last,
+}
+
+impl Line {
+    /// All of it as it came, where a page may tell it.
+    pub(crate) fn text(&self) -> Option<String> {
+        self.bytes.as_deref().map(narrative::first_line)
+    }
 }
 
 impl Flight {

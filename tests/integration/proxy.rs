@@ -122,6 +122,27 @@ fn a_client_that_has_said_everything_is_answered_where_it_may_be() {
 }
 
 #[test]
+fn a_client_that_may_be_gone_keeps_nothing_for_ever() {
+    let origin = Origin::start().unwrap();
+    let keys = "[server]\nhalf_closed_clients = true\nmax_clients = 1\nread_timeout = \"60s\"\n";
+    let lockgate = Lockgate::run(LOCKGATE, &passing(&origin).replace("[server]\n", keys)).unwrap();
+    let upgrade = "GET /hang HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_owned();
+    // With the one place that there is, each must end before the next: the server has a second to answer.
+    for request in [get("/hang"), upgrade, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell".to_owned()]
+    {
+        let mut client = Connection::open(lockgate.address()).unwrap();
+        client.send(&request).unwrap();
+        client.stream().shutdown(Shutdown::Write).unwrap();
+        let started = Instant::now();
+        let answer = client.rest().unwrap();
+        assert!(started.elapsed() < Duration::from_secs(15), "{request}: {:?}", started.elapsed());
+        assert!(!answer.starts_with(b"HTTP/1.1 200 "), "{request}: {}", String::from_utf8_lossy(&answer));
+    }
+    let mut client = Connection::open(lockgate.address()).unwrap();
+    assert_eq!(client.exchange(get("/")).unwrap().status, 200);
+}
+
+#[test]
 fn bodies_of_every_framing_arrive_whole() {
     let origin = Origin::start().unwrap();
     let (_lockgate, mut client) = start(&origin);

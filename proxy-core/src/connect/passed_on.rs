@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use plugin_api::RequestHead;
 
+use crate::relay::heads::named;
+
 /// What the client sent, without what was for us, and what plugins make of it.
 pub(super) struct PassedOn {
     target: Vec<u8>,
@@ -12,13 +14,8 @@ pub(super) struct PassedOn {
 impl PassedOn {
     pub(super) fn of(target: &[u8], headers: &HeaderMap) -> Self {
         let mut headers = headers.clone();
-        let listed: Vec<_> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .collect();
-        without(&mut headers, |name| listed.contains(name) || OURS.contains(name));
+        let named = named(&headers);
+        without(&mut headers, |name| named.contains(name) || OURS.contains(name));
         Self { target: target.to_vec(), headers }
     }
 

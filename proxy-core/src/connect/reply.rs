@@ -31,6 +31,14 @@ impl<'a> Said<'a> {
         Some(Self { head, phrase: response.reason.unwrap_or_default().to_owned(), body: bytes.get(length..)? })
     }
 
+    /// Whether a client of this minor version can tell where the body ends, and nobody can be mistaken about it.
+    pub(super) fn is_framed_for(&self, minor: u8) -> bool {
+        let mut lengths = self.head.headers.get_all(header::CONTENT_LENGTH).iter();
+        let first = lengths.next();
+        let is_chunked = self.head.headers.contains_key(header::TRANSFER_ENCODING);
+        lengths.all(|length| Some(length) == first) && !(is_chunked && (first.is_some() || minor == 0))
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.head.status
     }
@@ -58,5 +66,28 @@ impl<'a> Said<'a> {
         }
         wire.extend_from_slice(if opens { b"\r\n" } else { b"Connection: close\r\n\r\n" });
         Ok(wire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_misunderstood_is_not_passed_on() {
+        for (fields, minor, expected) in [
+            ("", 0, true),
+            ("Content-Length: 3\r\n", 0, true),
+            ("Content-Length: 3\r\nContent-Length: 3\r\n", 1, true),
+            ("Content-Length: 3\r\nContent-Length: 4\r\n", 1, false),
+            ("Transfer-Encoding: chunked\r\n", 1, true),
+            ("Transfer-Encoding: chunked\r\n", 0, false),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", 1, false),
+        ] {
+            let bytes = format!("HTTP/1.1 403 No\r\n{fields}\r\nno");
+            let said = Said::parse(bytes.as_bytes()).unwrap();
+            assert_eq!((said.is_framed_for(minor), said.body), (expected, &b"no"[..]), "{fields}");
+        }
+        assert!(Said::parse(b"HTTP/1.1 403 No\r\n").is_none() && Said::parse(b"nonsense\r\n\r\n").is_none());
     }
 }

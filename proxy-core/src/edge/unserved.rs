@@ -182,7 +182,7 @@ impl Edge {
 /// What the log shows of a request that was not read.
 fn nothing(version: Version) -> Line {
     Line {
-        text: None,
+        bytes: None,
         method: Method::from_bytes(b"-").unwrap_or_default(),
         target: "-".into(),
         version,

@@ -1,5 +1,7 @@
 //! Pingora's heads, as plugins see them.
 
+use std::collections::HashSet;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use plugin_api::{RequestHead, ResponseHead, Spelled};
@@ -38,12 +40,14 @@ pub(super) fn send(head: &mut RequestHeader, sent: &HeaderMap) {
     if named.is_empty() {
         return;
     }
-    order::remove(head, |name| named.contains(name) && *name != header::HOST);
+    // What pingora itself has to say about the connection is no client's to take away.
+    let is_kept = |name: &HeaderName| [header::HOST, header::CONNECTION, header::UPGRADE].contains(name);
+    order::remove(head, |name| named.contains(name) && !is_kept(name));
 }
 
 /// Takes what was between the server and us out of its answer (RFC 9110 §7.6.1), and says in whose version it is passed on.
 pub(crate) fn receive(head: &mut ResponseHeader) {
-    let named = [options(&head.headers, header::CONNECTION), beside(&head.headers)].concat();
+    let named = named(&head.headers);
     order::remove(head, |name| named.contains(name) || HOP_BY_HOP.contains(name));
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
     if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
@@ -53,18 +57,27 @@ pub(crate) fn receive(head: &mut ResponseHeader) {
     head.set_version(Version::HTTP_11);
 }
 
-/// The names that a field lists as options of the connection. What frames the message is never one, whatever anybody says.
-fn options(headers: &HeaderMap, field: HeaderName) -> Vec<HeaderName> {
+/// The fields that a head says are for its recipient only.
+pub(crate) fn named(headers: &HeaderMap) -> HashSet<HeaderName> {
+    let mut named = options(headers, header::CONNECTION);
+    named.extend(beside(headers));
+    named
+}
+
+/// The fields that are there and that a field lists as options of the connection: no more than there are, however long the list
+/// is. What frames the message is never one, whatever anybody says.
+fn options(headers: &HeaderMap, field: HeaderName) -> HashSet<HeaderName> {
     let listed = headers.get_all(field).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     listed
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| headers.contains_key(name))
         .filter(|name| ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name))
         .collect()
 }
 
 /// The options in `Proxy-Connection`, which count where there is a `Connection` too.
-fn beside(headers: &HeaderMap) -> Vec<HeaderName> {
-    if headers.contains_key(header::CONNECTION) { options(headers, PROXY_CONNECTION) } else { Vec::new() }
+fn beside(headers: &HeaderMap) -> HashSet<HeaderName> {
+    if headers.contains_key(header::CONNECTION) { options(headers, PROXY_CONNECTION) } else { HashSet::new() }
 }
 
 /// No standard, and used like `Connection`.
@@ -149,5 +162,37 @@ impl ResponseHead for Incoming<'_> {
 
     fn remove(&mut self, name: &HeaderName) {
         self.0.remove_header(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_is_what_is_there() {
+        let mut head = ResponseHeader::build(200, None).unwrap();
+        let many = "zz,".repeat(300_000) + "x-a, content-length";
+        for (name, value) in
+            [("Connection", &*many), ("X-A", "1"), ("X-B", "2"), ("Content-Length", "0"), ("Proxy-Connection", "X-B")]
+        {
+            head.append_header(name, value).unwrap();
+        }
+        assert_eq!(named(&head.headers), HashSet::from(["x-a", "x-b"].map(HeaderName::from_static)));
+        receive(&mut head);
+        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["content-length"]);
+    }
+
+    #[test]
+    fn a_client_takes_no_upgrade_away() {
+        let build = || RequestHeader::build("GET", b"/", None).unwrap();
+        let (mut sent, mut head) = (build(), build());
+        for (name, value) in [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("X-A", "1"), ("Host", "a")] {
+            sent.append_header(name, value).unwrap();
+            head.append_header(name, value).unwrap();
+        }
+        sent.append_header("Proxy-Connection", "Upgrade, Connection, Host, X-A").unwrap();
+        send(&mut head, &sent.headers);
+        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["connection", "upgrade", "host"]);
     }
 }

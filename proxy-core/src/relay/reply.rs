@@ -21,8 +21,8 @@ pub(super) fn head_is_out(session: &Session) -> bool {
 pub(super) async fn reply(session: &mut Session, flight: &mut Flight) -> pingora::Result<()> {
     if let Some(Reply::Hooked(answer) | Reply::Plain(answer)) = &mut flight.reply {
         let request = view(session.req_header(), &flight.line);
-        let line = flight.line.text.as_deref();
-        let broken = answer.render(&mut flight.run, request, &flight.origin.connection, line).await;
+        let line = flight.line.text();
+        let broken = answer.render(&mut flight.run, request, &flight.origin.connection, line.as_deref()).await;
         flight.origin.generation.wording.sign(&mut answer.headers);
         flight.harmless(&broken);
     }

@@ -171,7 +171,7 @@ fn line(generation: &Generation, head: &RequestHeader, form: Form, host: Option<
         _ => text(head.raw_path()),
     };
     Line {
-        text: None,
+        bytes: None,
         method: head.method.clone(),
         target,
         version: Version::HTTP_2,
