@@ -138,7 +138,8 @@ impl<'t> Arguments<'t> {
             return Err(Problem::new(self.keyword.clone(), format!("{what} is missing")));
         }
         if skipped == 0 {
-            return Err(Problem::new(self.at..self.at + 1, format!("a blank is missing before {what}")));
+            let length = rest.chars().next().map_or(0, char::len_utf8);
+            return Err(Problem::new(self.at..self.at + length, format!("a blank is missing before {what}")));
         }
         self.rest = rest;
         self.at += skipped;

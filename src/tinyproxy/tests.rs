@@ -301,6 +301,7 @@ fn what_has_none_is_refused_at_its_place() {
         ("LogFile \"\"", "1:9", "a path must not be empty", ""),
         ("AddHeader \"a\"", "1:1", "a value is missing", ""),
         ("AddHeader \"a\"\"b\"", "1:14", "a blank is missing before a value", ""),
+        ("AddHeader \"a\"é", "1:14", "a blank is missing before a value", ""),
         ("ErrorFile \"x\"", "1:11", "`\"x\"` is not a status", "write it in digits"),
         ("User \"x\"", "1:6", "`\"x\"` is not the name of a user", "write x, without quotes"),
         ("User a/b", "1:6", "`a/b` is not the name of a user", "it may have letters"),
