@@ -452,7 +452,7 @@ fn what_tinyproxy_starts_with_has_a_meaning_here_too() {
         ("ViaProxyName \"a\u{1b}b\"", "via = \"ab (tinyproxy)\"", "2: a name has no control characters"),
         ("Upstream none \"10.0.0.0/255.255.254.255\"", "to = [\"10.0.0.0\", \"10.0.1.0\"]", ""),
         ("ReversePath \"/a\" \"ftp://x/\"", "{ path = \"/a/\", status = 501 }", "2: only `http://` and `https://`"),
-        ("ReversePath \"http://::1/\"", "to = \"http://unreachable.invalid/\"", "2: "),
+        ("ReversePath \"http://::1/\"", "{ path = \"/\", status = 500 }", "2: "),
         ("ReversePath \"/?\" \"http://a/\"\nReverseOnly On", "paths = []\nonly = true", "2: no path holds"),
         ("ReversePath \"http://a/\"\nReverseBaseURL \"\u{1} \"", "base_url = \"%01%20\"", "3: this needs a `/`"),
     ] {
