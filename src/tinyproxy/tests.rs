@@ -427,10 +427,12 @@ fn problems_with_the_translation_are_told_at_the_directive() {
 fn bytes_that_are_not_utf_8_are_kept_or_told() {
     let file = |bytes: &[u8]| octet::text(&[b"Port 1\n", bytes].concat());
     let latin1 = "2: this is not UTF-8: it is read as Latin-1, and used and sent as UTF-8";
+    let either = "2: this is not UTF-8: it is read as Latin-1, and clients may send it in either encoding";
     let page = "2: the name of this file is not UTF-8: it is not found, and a page of this program is shown";
     for (line, expected, remarks) in [
         (&b"AddHeader \"X-A\" \"\xe9\""[..], "add = [\n    { name = \"X-A\", value = \"\u{e9}\" },\n]", vec![latin1]),
         (b"ViaProxyName \"caf\xe9\"", "via = \"caf\u{e9} (tinyproxy)\"", vec![latin1]),
+        (b"BasicAuth u p\xe9ss", "{ name = \"u\", password = \"p\u{e9}ss\" }", vec![either]),
         (b"LogFile \"l\xf6g\"", "program = \"l\u{eff6}g\"", vec![]),
         (b"PidFile \"p\xf6d\"", "pid_file = \"p\u{eff6}d\"", vec![]),
         (b"Filter \"l\xf6st\"", "file = \"l\u{eff6}st\"", vec![]),
