@@ -253,6 +253,8 @@ impl Writer<'_> {
             let way = match &path.value.way {
                 reverse::Way::To(url) => Some(("to", url.as_str().into())),
                 reverse::Way::Unsupported => refused(UNSUPPORTED),
+                // No name stands for nobody everywhere: a search domain, or another proxy, may know it.
+                reverse::Way::Nobody => refused(UNREACHABLE),
             };
             let keys = [("path", path.value.path.as_str().into())].into_iter().chain(way);
             (Value::Table(keys.collect()), path.span.clone())

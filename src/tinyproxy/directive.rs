@@ -118,6 +118,9 @@ impl Directive {
             Self::ErrorFile { .. } | Self::DefaultErrorFile(_) | Self::StatFile(_) => {
                 Some("the name of this file is not UTF-8: it is not found, and a page of this program is shown")
             }
+            Self::BasicAuth { .. } => {
+                Some("this is not UTF-8: it is read as Latin-1, and clients may send it in either encoding")
+            }
             _ => Some("this is not UTF-8: it is read as Latin-1, and used and sent as UTF-8"),
         }
     }

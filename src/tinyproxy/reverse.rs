@@ -28,8 +28,10 @@ pub(super) struct Mapping {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     To(String),
-    /// The URL is none that anybody is asked for.
+    /// The URL has a protocol that is not spoken.
     Unsupported,
+    /// The URL names nobody who could be asked.
+    Nobody,
 }
 
 impl Reverse {
@@ -45,7 +47,7 @@ impl Reverse {
         if !path.ends_with('/') {
             path.push('/');
         }
-        if Path::new(path.as_str(), NOWHERE).problem().is_some() {
+        if Path::new(path.as_str(), ANYWHERE).problem().is_some() {
             return warnings.push(span, "no path holds such a character: the line is ignored");
         }
         let way = way(&url, warnings);
@@ -65,7 +67,7 @@ fn way(url: &At<String>, warnings: &mut Warnings) -> Way {
         None => Way::To(to),
         Some(problem) => {
             warnings.push(url.span.clone(), format!("{problem}: requests for this path reach nobody"));
-            Way::To(NOWHERE.to_owned())
+            Way::Nobody
         }
     }
 }
@@ -107,8 +109,8 @@ pub(super) fn encoded(text: &str) -> String {
     encoded
 }
 
-/// A name that is never resolved (RFC 6761 §6.4).
-const NOWHERE: &str = "http://unreachable.invalid/";
+/// Any URL that is right, to look at a path alone.
+const ANYWHERE: &str = "http://localhost/";
 
 #[cfg(test)]
 mod tests {
@@ -149,7 +151,7 @@ mod tests {
             ["http:///x", "http://h:99999/", "http://::1/", "http://a b/", "http://<y>/", "http://", "http://h/.."]
         {
             let (reverse, warnings) = read(None, url);
-            assert_eq!(reverse.paths[0].value.way, Way::To(NOWHERE.to_owned()), "{url}");
+            assert_eq!(reverse.paths[0].value.way, Way::Nobody, "{url}");
             assert!(warnings[0].ends_with(": requests for this path reach nobody"), "{url}: {warnings:?}");
         }
         for url in ["ftp://x/", "://", "x://h:1/"] {

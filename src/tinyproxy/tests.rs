@@ -428,10 +428,12 @@ fn problems_with_the_translation_are_told_at_the_directive() {
 fn bytes_that_are_not_utf_8_are_kept_or_told() {
     let file = |bytes: &[u8]| octet::text(&[b"Port 1\n", bytes].concat());
     let latin1 = "2: this is not UTF-8: it is read as Latin-1, and used and sent as UTF-8";
+    let either = "2: this is not UTF-8: it is read as Latin-1, and clients may send it in either encoding";
     let page = "2: the name of this file is not UTF-8: it is not found, and a page of this program is shown";
     for (line, expected, remarks) in [
         (&b"AddHeader \"X-A\" \"\xe9\""[..], "add = [\n    { name = \"X-A\", value = \"\u{e9}\" },\n]", vec![latin1]),
         (b"ViaProxyName \"caf\xe9\"", "via = \"caf\u{e9} (tinyproxy)\"", vec![latin1]),
+        (b"BasicAuth u p\xe9ss", "{ name = \"u\", password = \"p\u{e9}ss\" }", vec![either]),
         (b"LogFile \"l\xf6g\"", "program = \"l\u{eff6}g\"", vec![]),
         (b"PidFile \"p\xf6d\"", "pid_file = \"p\u{eff6}d\"", vec![]),
         (b"Filter \"l\xf6st\"", "file = \"l\u{eff6}st\"", vec![]),
@@ -453,7 +455,7 @@ fn what_tinyproxy_starts_with_has_a_meaning_here_too() {
         ("ViaProxyName \"a\u{1b}b\"", "via = \"ab (tinyproxy)\"", "2: a name has no control characters"),
         ("Upstream none \"10.0.0.0/255.255.254.255\"", "to = [\"10.0.0.0\", \"10.0.1.0\"]", ""),
         ("ReversePath \"/a\" \"ftp://x/\"", "{ path = \"/a/\", status = 501 }", "2: only `http://` and `https://`"),
-        ("ReversePath \"http://::1/\"", "to = \"http://unreachable.invalid/\"", "2: "),
+        ("ReversePath \"http://::1/\"", "{ path = \"/\", status = 500 }", "2: "),
         ("ReversePath \"/?\" \"http://a/\"\nReverseOnly On", "paths = []\nonly = true", "2: no path holds"),
         ("ReversePath \"http://a/\"\nReverseBaseURL \"\u{1} \"", "base_url = \"%01%20\"", "3: this needs a `/`"),
     ] {

@@ -40,7 +40,8 @@ const CASES: &[Case] = &[
     case("FilterCaseSensitive Yes", "[[:upper:]]\n", HOSTS),
     case("FilterType ere", "l(o|u)calhos+t$\n", HOSTS),
     case("FilterExtended Yes", "^(\\w+)$\n", HOSTS),
-    case("FilterType fnmatch", "local*\n", HOSTS),
+    // Capitals get nobody past a list here, so both are listed.
+    case("FilterType fnmatch", "[Ll]ocal*\n", HOSTS),
     case("FilterType fnmatch", "127.?.?.[!2]\n", HOSTS),
     case("FilterType fnmatch", "local\n127\n", HOSTS),
     case("FilterURLs Yes", "/x\\.gif$\n", URLS),

@@ -62,8 +62,8 @@ impl Accounts {
         slots: Arc<Semaphore>,
     ) -> Result<Self, NoRandomness> {
         let key = Key::generate(HMAC_SHA256, &SystemRandom::new()).map_err(|_unspecified| NoRandomness)?;
-        let plain =
-            users.iter().map(|user| tag(&key, format!("{}:{}", user.name, user.password.0).as_bytes())).collect();
+        let texts = users.iter().map(|user| format!("{}:{}", user.name, user.password.0));
+        let plain = texts.flat_map(|text| encodings(&text)).map(|bytes| tag(&key, &bytes)).collect();
         Ok(Self { key, plain, hashed, checked: Mutex::default(), remember, slots })
     }
 
@@ -75,7 +75,7 @@ impl Accounts {
         if is_plain.into() || self.was_checked(&tag) {
             return Check::Accepted;
         }
-        let hash = credentials.user().and_then(|user| self.hashed.get(user));
+        let hash = self.hashed.get(&*credentials.user());
         match hash.or_else(|| self.hashed.values().next()) {
             Some(any) => Check::Open(Test { tag, hash: Arc::clone(any), is_of_user: hash.is_some() }),
             None => Check::Refused,
@@ -119,6 +119,13 @@ impl Accounts {
         }
         checked.insert(tag, Instant::now());
     }
+}
+
+/// A text in UTF-8, and in Latin-1 where it differs: a client may send either, and tinyproxy wants the bytes that its file has.
+fn encodings(text: &str) -> Vec<Vec<u8>> {
+    let latin1: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
+    let other = latin1.filter(|latin1| latin1 != text.as_bytes());
+    [text.as_bytes().to_vec()].into_iter().chain(other).collect()
 }
 
 fn tag(key: &Key, text: &[u8]) -> Tag {

@@ -1,5 +1,7 @@
 //! A name and a password, as a header field carries them.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use plugin_api::http::{HeaderMap, HeaderName};
 
@@ -39,13 +41,13 @@ impl Credentials {
         }
         let text = BASE64_STANDARD.decode(token).ok()?;
         let colon = text.iter().position(|byte| *byte == b':')?;
-        let this = Self { text, colon };
-        this.user().is_some().then_some(this)
+        Some(Self { text, colon })
     }
 
-    /// The name, which is UTF-8.
-    pub(crate) fn user(&self) -> Option<&str> {
-        self.text.get(..self.colon).and_then(|user| std::str::from_utf8(user).ok())
+    /// The name, read as Latin-1 where it is not UTF-8: clients choose one of the two (RFC 7617 §2.1).
+    pub(crate) fn user(&self) -> Cow<'_, str> {
+        let bytes = self.text.get(..self.colon).unwrap_or_default();
+        std::str::from_utf8(bytes).map_or_else(|_error| bytes.iter().copied().map(char::from).collect(), Cow::Borrowed)
     }
 
     pub(crate) fn password(&self) -> &[u8] {
@@ -65,7 +67,7 @@ mod tests {
     fn parsed(value: &str) -> Option<(String, String)> {
         let credentials = Credentials::parse(value.as_bytes())?;
         let password = String::from_utf8_lossy(credentials.password()).into_owned();
-        Some((credentials.user()?.to_owned(), password))
+        Some((credentials.user().into_owned(), password))
     }
 
     #[test]
@@ -83,7 +85,8 @@ mod tests {
         ] {
             assert_eq!(parsed(&format!("Basic {}", BASE64_STANDARD.encode(text))), expected, "{text}");
         }
-        assert_eq!(parsed(&format!("Basic {}", BASE64_STANDARD.encode(b"\xff:p"))), None);
+        let latin1 = format!("Basic {}", BASE64_STANDARD.encode(b"b\xfccher:p"));
+        assert_eq!(parsed(&latin1), both("bücher", "p"));
     }
 
     #[test]

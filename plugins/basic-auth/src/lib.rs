@@ -120,7 +120,7 @@ impl BasicAuth {
 
 fn accept(cx: &mut Cx<'_>, is_for_us: &mut bool, side: Side, credentials: &Credentials) -> Verdict {
     *is_for_us = side == Side::Origin;
-    cx.set(&USER, credentials.user().unwrap_or_default().to_owned());
+    cx.set(&USER, credentials.user().into_owned());
     Verdict::Next
 }
 

@@ -4,36 +4,17 @@ use regex_syntax::hir::Look;
 
 use crate::{
     byte_set::ByteSet,
-    expression::{Expression, Repeated},
-    syntax::PatternError,
+    program::{Instruction, Program},
+    table::Table,
 };
 
-/// A pattern as instructions.
-pub(crate) struct Program {
-    code: Vec<Instruction>,
-    slots: usize,
-}
-
-/// How much may still be tried for one subject. A client chooses it, and could choose one that takes for ever.
-pub(crate) struct Patience(u32);
-
-enum Instruction {
-    Byte(u8),
-    Set(ByteSet),
-    Look(Look),
-    /// Goes on, and when that leads to nothing there.
-    Else(usize),
-    Jump(usize),
-    /// Remembers the place.
-    Save(usize),
-    /// Jumps, unless nothing was read since the place in this slot.
-    Again {
-        since: usize,
-        to: usize,
-    },
-    /// What stands between this slot and the next once more.
-    Reference(usize),
-    Found,
+/// How much may still be tried for one request, and the memory in which it is tried. A client chooses the subject, and could choose
+/// one that takes for ever.
+pub(crate) struct Patience {
+    steps: u32,
+    slots: Vec<Option<usize>>,
+    trail: Vec<Trail>,
+    table: Table,
 }
 
 /// What to come back to.
@@ -42,32 +23,71 @@ enum Trail {
     Restore { slot: usize, place: Option<usize> },
 }
 
-impl Program {
-    pub(crate) fn new(expression: &Expression) -> Result<Self, PatternError> {
-        let mut program = Self { code: Vec::new(), slots: 2 * (MOST_GROUPS + 1) };
-        program.add(expression)?;
-        program.code.push(Instruction::Found);
-        Ok(program)
+struct Search<'s> {
+    program: &'s Program,
+    subject: &'s [u8],
+    patience: &'s mut Patience,
+}
+
+impl Patience {
+    /// For one request, in all its spellings, and all patterns: some hundredths of a second.
+    pub(crate) fn new() -> Self {
+        Self::of(MOST_STEPS)
     }
 
+    pub(crate) fn of(steps: u32) -> Self {
+        Self { steps, slots: Vec::new(), trail: Vec::new(), table: Table::default() }
+    }
+
+    /// Whether there is none left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.steps == 0
+    }
+
+    /// Takes the time for so many steps; `None` when there is not so much left.
+    fn spend(&mut self, steps: usize) -> Option<()> {
+        let left = u32::try_from(steps).ok().and_then(|steps| self.steps.checked_sub(steps));
+        // Whoever asked for too much gets nothing cheaper either: another pattern would take what is left, for nothing.
+        self.steps = left.unwrap_or(0);
+        left.map(|_| ())
+    }
+}
+
+impl Program {
     /// Whether the pattern is found anywhere; `None` when patience ends before that is known.
     pub(crate) fn is_found(&self, subject: &[u8], patience: &mut Patience) -> Option<bool> {
-        for start in 0..=subject.len() {
-            if self.is_found_at(subject, start, patience)? {
+        for bytes in &self.required {
+            patience.spend(1 + subject.len() / COMPARED)?;
+            if !subject.windows(bytes.len()).any(|window| window == &**bytes) {
+                return Some(false);
+            }
+        }
+        patience.spend(1 + Table::cost(self, subject) + self.slots / COMPARED)?;
+        patience.table.fill(self, subject);
+        patience.slots.clear();
+        patience.slots.resize(self.slots, None);
+        patience.trail.clear();
+        let mut search = Search { program: self, subject, patience };
+        let mut from = 0;
+        while let Some(start) = search.next_possible(0, from)? {
+            if search.is_found_at(start)? {
                 return Some(true);
             }
+            from = start + 1;
         }
         Some(false)
     }
+}
 
-    fn is_found_at(&self, subject: &[u8], start: usize, patience: &mut Patience) -> Option<bool> {
-        let mut slots = vec![None; self.slots];
-        let mut trail = vec![Trail::Try { next: 0, at: start }];
-        while let Some(last) = trail.pop() {
+impl Search<'_> {
+    /// Slots are as they were before when nothing is found.
+    fn is_found_at(&mut self, start: usize) -> Option<bool> {
+        self.patience.trail.push(Trail::Try { next: 0, at: start });
+        while let Some(last) = self.patience.trail.pop() {
             match last {
-                Trail::Restore { slot, place } => slots[slot] = place,
+                Trail::Restore { slot, place } => self.patience.slots[slot] = place,
                 Trail::Try { next, at } => {
-                    if self.follow(subject, next, at, &mut slots, &mut trail, patience)? {
+                    if self.follow(next, at)? {
                         return Some(true);
                     }
                 }
@@ -77,144 +97,95 @@ impl Program {
     }
 
     /// Goes on from an instruction until it leads to nothing, or to the end.
-    fn follow(
-        &self,
-        subject: &[u8],
-        mut next: usize,
-        mut at: usize,
-        slots: &mut [Option<usize>],
-        trail: &mut Vec<Trail>,
-        patience: &mut Patience,
-    ) -> Option<bool> {
+    fn follow(&mut self, mut next: usize, mut at: usize) -> Option<bool> {
+        let (program, subject) = (self.program, self.subject);
         loop {
-            patience.0 = patience.0.checked_sub(1)?;
-            let read = subject.get(at..).unwrap_or_default();
-            let mut goes_to = next + 1;
-            let is_right = match &self.code[next] {
-                Instruction::Found => return Some(true),
-                Instruction::Byte(byte) => read.first() == Some(byte),
-                Instruction::Set(set) => read.first().is_some_and(|byte| set.contains(*byte)),
-                Instruction::Look(look) => holds(*look, subject, at),
-                Instruction::Else(there) => {
-                    trail.push(Trail::Try { next: *there, at });
-                    true
-                }
-                Instruction::Jump(to) => {
-                    goes_to = *to;
-                    true
-                }
-                Instruction::Save(slot) => {
-                    trail.push(Trail::Restore { slot: *slot, place: slots[*slot].replace(at) });
-                    true
-                }
-                Instruction::Again { since, to } => {
-                    if slots[*since] != Some(at) {
-                        goes_to = *to;
-                    }
-                    true
-                }
-                Instruction::Reference(slot) => match (slots[*slot], slots[*slot + 1]) {
-                    (Some(from), Some(to)) if from <= to => {
-                        // Comparing is work too.
-                        patience.0 = patience.0.checked_sub(u32::try_from((to - from) / COMPARED).ok()?)?;
-                        let is_again = read.starts_with(&subject[from..to]);
-                        at += if is_again { to - from } else { 0 };
-                        is_again
-                    }
-                    _ => false,
-                },
-            };
-            if !is_right {
+            self.patience.spend(1)?;
+            if !self.patience.table.is_worth_trying(next, at, program.is_free[next]) {
                 return Some(false);
             }
-            if trail.len() > MOST_REMEMBERED {
+            let mut goes_to = next + 1;
+            // What reads a byte can be passed here, or the table had told.
+            match program.code[next] {
+                Instruction::Found => return Some(true),
+                Instruction::Byte(_) | Instruction::Set(_) => at += 1,
+                Instruction::Look(_) => {}
+                Instruction::Many(set) => {
+                    let Some(end) = self.end_of_many(next, at, set)? else { return Some(false) };
+                    if subject.get(end).is_some_and(|byte| set.contains(*byte)) {
+                        self.patience.trail.push(Trail::Try { next, at: end + 1 });
+                    }
+                    at = end;
+                }
+                Instruction::Else(there) => self.patience.trail.push(Trail::Try { next: there, at }),
+                Instruction::Jump(to) => goes_to = to,
+                Instruction::Save(slot) => {
+                    let place = self.patience.slots[slot].replace(at);
+                    self.patience.trail.push(Trail::Restore { slot, place });
+                }
+                Instruction::Again { since, to } => {
+                    if self.patience.slots[since] != Some(at) {
+                        goes_to = to;
+                    }
+                }
+                Instruction::Reference(slot) => match self.again(slot, at)? {
+                    Some(behind) => at = behind,
+                    None => return Some(false),
+                },
+            }
+            if self.patience.trail.len() > MOST_REMEMBERED {
+                self.patience.steps = 0;
                 return None;
             }
-            at += usize::from(matches!(self.code[next], Instruction::Byte(_) | Instruction::Set(_)));
             next = goes_to;
         }
     }
 
-    fn add(&mut self, expression: &Expression) -> Result<(), PatternError> {
-        if self.code.len() > MOST_INSTRUCTIONS {
-            return Err(PatternError::Size);
+    /// The end of what a group found when it stands here once more.
+    fn again(&mut self, slot: usize, at: usize) -> Option<Option<usize>> {
+        let (Some(from), Some(to)) = (self.patience.slots[slot], self.patience.slots[slot + 1]) else {
+            return Some(None);
+        };
+        let (Some(found), Some(rest)) = (self.subject.get(from..to), self.subject.get(at..)) else { return Some(None) };
+        // Most differ at once; comparing more is work.
+        let (start, more) = found.split_at(found.len().min(COMPARED));
+        if !rest.starts_with(start) {
+            return Some(None);
         }
-        match expression {
-            Expression::Empty => {}
-            Expression::Byte(byte) => self.code.push(Instruction::Byte(*byte)),
-            Expression::Set(set) => self.code.push(Instruction::Set(*set)),
-            Expression::Look(look) => self.code.push(Instruction::Look(*look)),
-            Expression::Concat(parts) => parts.iter().try_for_each(|part| self.add(part))?,
-            Expression::Alternation(parts) => self.alternation(parts)?,
-            // No reference reaches the groups beyond the ninth.
-            Expression::Group(number, part) if *number > MOST_GROUPS => self.add(part)?,
-            Expression::Group(number, part) => {
-                self.code.push(Instruction::Save(2 * number));
-                self.add(part)?;
-                self.code.push(Instruction::Save(2 * number + 1));
+        self.patience.spend(more.len() / COMPARED)?;
+        Some(rest.starts_with(found).then_some(at + found.len()))
+    }
+
+    /// The first place from which it can go on behind any number of bytes of a set.
+    fn end_of_many(&mut self, next: usize, mut at: usize, set: ByteSet) -> Option<Option<usize>> {
+        let soon = self.program.soon[next];
+        let Some((start, offset)) = soon.and_then(|soon| Some((self.patience.slots[soon.slot]?, soon.offset))) else {
+            return self.next_possible(next + 1, at);
+        };
+        // A group that is asked for soon ends where its first byte stands again, or holds nothing.
+        let first = self.subject.get(start);
+        let mut passed = 0;
+        let end = loop {
+            match self.next_possible(next + 1, at)? {
+                Some(end) if end == start || self.subject.get(end + offset) == first => break Some(end),
+                Some(end) if self.subject.get(end).is_some_and(|byte| set.contains(*byte)) => at = end + 1,
+                _ => break None,
             }
-            Expression::Repetition(repeated) => self.repetition(repeated)?,
-            Expression::Reference(number) => self.code.push(Instruction::Reference(2 * number)),
-        }
-        Ok(())
+            passed += 1;
+        };
+        self.patience.spend(passed / PASSED)?;
+        Some(end)
     }
 
-    fn alternation(&mut self, parts: &[Expression]) -> Result<(), PatternError> {
-        let Some((last, others)) = parts.split_last() else { return Ok(()) };
-        let mut ends = Vec::new();
-        for part in others {
-            let fork = self.hole();
-            self.add(part)?;
-            ends.push(self.hole());
-            self.code[fork] = Instruction::Else(self.code.len());
-        }
-        self.add(last)?;
-        let end = self.code.len();
-        ends.into_iter().for_each(|hole| self.code[hole] = Instruction::Jump(end));
-        Ok(())
-    }
-
-    fn repetition(&mut self, Repeated { min, max, part }: &Repeated) -> Result<(), PatternError> {
-        for _ in 0..*min {
-            self.add(part)?;
-        }
-        let Some(max) = max else { return self.endless(part) };
-        let mut forks = Vec::new();
-        for _ in *min..*max {
-            forks.push(self.hole());
-            self.add(part)?;
-        }
-        let end = self.code.len();
-        forks.into_iter().for_each(|hole| self.code[hole] = Instruction::Else(end));
-        Ok(())
-    }
-
-    fn endless(&mut self, part: &Expression) -> Result<(), PatternError> {
-        let since = self.slots;
-        self.slots += 1;
-        let fork = self.hole();
-        self.code.push(Instruction::Save(since));
-        self.add(part)?;
-        self.code.push(Instruction::Again { since, to: fork });
-        self.code[fork] = Instruction::Else(self.code.len());
-        Ok(())
-    }
-
-    /// Room for an instruction whose target is not known yet.
-    fn hole(&mut self) -> usize {
-        self.code.push(Instruction::Jump(0));
-        self.code.len() - 1
+    fn next_possible(&mut self, next: usize, from: usize) -> Option<Option<usize>> {
+        let place = self.patience.table.next_possible(next, from);
+        let looked_at = place.unwrap_or(self.subject.len()).saturating_sub(from);
+        self.patience.spend(looked_at / LOOKED_AT)?;
+        Some(place)
     }
 }
 
-impl Patience {
-    /// For one subject and all patterns: some milliseconds.
-    pub(crate) fn new() -> Self {
-        Self(MOST_STEPS)
-    }
-}
-
-fn holds(look: Look, subject: &[u8], at: usize) -> bool {
+pub(crate) fn holds(look: Look, subject: &[u8], at: usize) -> bool {
     let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| ByteSet::word().contains(*byte));
     let before = || is_word(at.checked_sub(1).and_then(|before| subject.get(before)));
     let behind = || is_word(subject.get(at));
@@ -230,13 +201,14 @@ fn holds(look: Look, subject: &[u8], at: usize) -> bool {
     }
 }
 
-const MOST_STEPS: u32 = 1_000_000;
+const MOST_STEPS: u32 = 20_000_000;
 /// So many bytes are compared in the time of a step.
 const COMPARED: usize = 16;
+/// So many bytes are passed one by one in the time of a step.
+const PASSED: usize = 2;
+/// Of so many places it is known in the time of a step that nothing is possible there.
+const LOOKED_AT: usize = 512;
 const MOST_REMEMBERED: usize = 200_000;
-const MOST_INSTRUCTIONS: usize = 20_000;
-/// A back-reference has one digit.
-const MOST_GROUPS: usize = 9;
 
 #[cfg(test)]
 mod tests {
@@ -246,33 +218,86 @@ mod tests {
         syntax::{self, Pattern},
     };
 
-    fn program(pattern: &str) -> Result<Program, PatternError> {
-        match syntax::parse(pattern.as_bytes(), Syntax::Ere, false)? {
-            Pattern::Referring(program) => Ok(program),
-            Pattern::Plain(_) => panic!("{pattern} refers to nothing"),
+    fn program(pattern: &str) -> Program {
+        match syntax::parse(pattern.as_bytes(), Syntax::Ere, false) {
+            Ok(Pattern::Referring(program)) => program,
+            _ => panic!("{pattern} refers to nothing"),
         }
+    }
+
+    /// How many steps it takes to find that out.
+    fn steps(pattern: &str, subject: &[u8], expected: Option<bool>) -> u32 {
+        let mut patience = Patience::new();
+        assert_eq!(program(pattern).is_found(subject, &mut patience), expected, "{pattern}");
+        MOST_STEPS - patience.steps
+    }
+
+    /// Letters as a long URL has them: none of them tells what comes.
+    fn letters(number: usize) -> Vec<u8> {
+        let mut mixed: u32 = 1;
+        let mut letter = || {
+            mixed = mixed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b'a' + u8::try_from((mixed >> 24) % 26).unwrap()
+        };
+        (0..number).map(|_| letter()).collect()
     }
 
     #[test]
     fn a_search_ends_when_patience_does() {
-        let program = program("((a*)*)*\\2(a*)*b").unwrap();
-        assert_eq!(program.is_found(&[b'a'; 5000], &mut Patience::new()), None);
-        let mut patience = Patience::new();
-        assert_eq!(program.is_found(b"aab", &mut patience), Some(true));
-        assert!(patience.0 > MOST_STEPS - 100, "{}", patience.0);
+        let program = program("((a|b)*c?)*\\2(a*)*\\1\\3d");
+        let mut patience = Patience::of(100_000);
+        assert_eq!(program.is_found(&[&[b'a'; 5000][..], b"d"].concat(), &mut patience), None);
+        assert_eq!(patience.steps, 0);
+        assert!(steps("((a*)*)*\\2(a*)*b", b"aab", Some(true)) < 200);
     }
 
     #[test]
     fn patience_is_for_all_patterns() {
-        let program = program("(.)\\1").unwrap();
-        let mut patience = Patience(50);
-        assert_eq!(program.is_found(b"abcd", &mut patience), Some(false));
-        assert_eq!(program.is_found(b"abcdefghijk", &mut patience), None);
+        let program = program("(.)\\1");
+        let mut patience = Patience::of(200);
+        assert_eq!(program.is_found(b"abcdefg", &mut patience), Some(false));
+        assert_eq!(program.is_found("abcdefgh".repeat(9).as_bytes(), &mut patience), None);
+        assert_eq!(program.is_found(b"a", &mut patience), None, "and ends for all");
     }
 
     #[test]
-    fn a_large_pattern_is_refused() {
-        assert_eq!(program("(a{200}){200}\\1").err(), Some(PatternError::Size));
-        assert!(program("(a{200}){20}\\1").is_ok());
+    fn what_a_subject_lacks_is_known_at_once() {
+        let long = letters(65_000);
+        for pattern in ["(.{1,})=\\1;", "(.+)=\\1", "((a|b)*)*\\1-(x*)*"] {
+            assert!(steps(pattern, &long, Some(false)) < 10_000, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn long_subjects_are_looked_at_to_their_end() {
+        let words = letters(8000);
+        let query: Vec<u8> = words.chunks(80).flat_map(|word| [word, b"=x&;"].concat()).collect();
+        for (pattern, subject, most) in [
+            ("(.{1,})=\\1;", &query[..], 2_000_000),
+            ("(.+)=([^;]+);\\1=\\2;", &query, 10_000_000),
+            ("/(.+)/\\1/\\1/", &query, 1000),
+            ("^http://(.*)\\.\\1/", &query, 1000),
+            ("(ad[0-9]+).*\\1", &query, 200_000),
+            ("([a-z0-9]{8,16})[^a-z0-9].*\\1=", &query, 10_000_000),
+            // Nothing stands between the group and what asks for it: the time grows with the square of the length.
+            ("(.{3,})\\1\\1", &words[..2000], 2_000_000),
+        ] {
+            let took = steps(pattern, subject, Some(false));
+            assert!(took < most, "{pattern}: {took}");
+        }
+    }
+
+    #[test]
+    fn searches_in_one_memory_know_nothing_of_each_other() {
+        let mut patience = Patience::new();
+        let mut is_found = |pattern: &str, subject: &str| program(pattern).is_found(subject.as_bytes(), &mut patience);
+        for _ in 0..2 {
+            assert_eq!(is_found("(a|b)*c\\1", "abcb"), Some(true));
+            assert_eq!(is_found("(a)?x\\1", "xa"), Some(false), "a group that found nothing");
+            assert_eq!(is_found("(.+)-\\1$", "ab-ab"), Some(true));
+            assert_eq!(is_found("(.+)-\\1$", "ab-abc"), Some(false));
+            assert_eq!(is_found("^(.*)\\1$", &"ab".repeat(100)), Some(true));
+            assert_eq!(is_found("^(.*)\\1$", &"ab".repeat(99).replace("baba", "ba-ba")), Some(false));
+        }
     }
 }

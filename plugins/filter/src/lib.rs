@@ -7,11 +7,14 @@ mod expression;
 mod index;
 mod list;
 mod posix;
+mod program;
 mod reverse;
 mod rules;
 mod shape;
+mod spelling;
 mod subject;
 mod syntax;
+mod table;
 mod wildcard;
 
 use std::{borrow::Cow, sync::Once};
@@ -21,6 +24,7 @@ use plugin_api::{
     http::{StatusCode, header},
 };
 
+use backtrack::Patience;
 pub use config::{Config, Fallback, Path, Reverse, Subject, Syntax};
 use reverse::Fate;
 use rules::{Answer, Rules};
@@ -29,6 +33,8 @@ use syntax::PatternError;
 /// Lets a request go on or refuses it, as the patterns say.
 pub struct Filter {
     rules: Rules,
+    /// The same patterns without regard to case, where they say who is let through and case matters.
+    regardless: Option<Rules>,
     subject: Subject,
     default: Fallback,
     ignore_case: bool,
@@ -54,7 +60,15 @@ impl Plugin for Filter {
         }
         let ignore_case = !config.case_sensitive;
         let mut builder = rules::Builder::default();
-        let mut add = |pattern: &[u8]| builder.add(syntax::parse(pattern, config.syntax, ignore_case)?);
+        let mut regardless = (config.default == Fallback::Deny && config.case_sensitive).then(rules::Builder::default);
+        let mut add = |pattern: &[u8]| {
+            if let Some(builder) = &mut regardless {
+                // What is right only where case matters, as `[Z-a]`, is looked for as it is.
+                let parsed = syntax::parse(pattern, config.syntax, true);
+                builder.add(parsed.or_else(|_error| syntax::parse(pattern, config.syntax, false))?)?;
+            }
+            builder.add(syntax::parse(pattern, config.syntax, ignore_case)?)
+        };
         let mut remark = None;
         if let Some(path) = &config.file {
             cx.watch_file(list::in_bytes(path));
@@ -64,10 +78,22 @@ impl Plugin for Filter {
             add(pattern.as_bytes())
                 .map_err(|error| ConfigError::key("patterns", format!("bad pattern: {error}")).index(index))?;
         }
-        let rules = builder.build().map_err(|error| ConfigError::table(error.to_string()))?;
+        let build = |builder: rules::Builder| builder.build().map_err(|error| ConfigError::table(error.to_string()));
+        let (rules, regardless) = (build(builder)?, regardless.map(build).transpose()?);
         let reverse = config.reverse.map(reverse::Reverse::build).transpose()?;
         let Config { subject, default, connect_ports, own_hosts, .. } = config;
-        Ok(Self { rules, subject, default, ignore_case, connect_ports, own_hosts, reverse, remark, told: Once::new() })
+        Ok(Self {
+            rules,
+            regardless,
+            subject,
+            default,
+            ignore_case,
+            connect_ports,
+            own_hosts,
+            reverse,
+            remark,
+            told: Once::new(),
+        })
     }
 
     fn request<'a>(&'a self, cx: &'a mut Cx<'_>, (): &'a mut ()) -> Step<'a> {
@@ -78,12 +104,7 @@ impl Plugin for Filter {
             return Step::NEXT;
         }
         let Some(subject) = self.subject_of(cx) else { return Step::NEXT };
-        // What is not known is refused: nobody gets past a list by making the search for it long.
-        let is_let_through = match self.default {
-            Fallback::Allow => self.listed(&subject) == Answer::No,
-            Fallback::Deny => self.listed(&subject) == Answer::Yes,
-        };
-        if is_let_through {
+        if self.lets_through(&subject) {
             return Step::NEXT;
         }
         // A name for the log, where nothing may look like the end of a line.
@@ -126,19 +147,43 @@ impl Filter {
         }
     }
 
-    fn listed(&self, subject: &str) -> Answer {
+    /// What is not known is refused: nobody gets past a list by making the search for it long.
+    fn lets_through(&self, subject: &str) -> bool {
         let compared: Cow<'_, str> =
             if self.ignore_case { subject.to_ascii_lowercase().into() } else { subject.into() };
-        let others = match self.subject {
-            Subject::Host => subject::spellings_of_host(&compared),
-            Subject::Url => subject::spellings_of_url(&compared),
-        };
-        let first = self.rules.match_any(compared.as_bytes());
-        others.iter().fold(first, |answer, other| match answer {
-            Answer::Yes => answer,
-            _ => answer.or(self.rules.match_any(other.as_bytes())),
-        })
+        let mut patience = Patience::new();
+        match self.default {
+            Fallback::Allow => {
+                let others = spelling::all_others(self.subject, &compared);
+                any(&self.rules, &compared, &others, &mut patience) == Answer::No
+            }
+            // What the client wrote says who it is, as in tinyproxy. A pattern that says who it is not, `^[^b]`, would let a client in
+            // who writes `B`: the usual spelling must be let through, too.
+            Fallback::Deny => {
+                let others = spelling::others(self.subject, &compared);
+                let usual = spelling::canonical(self.subject, &compared);
+                let is_listed = any(&self.rules, &compared, &others, &mut patience) == Answer::Yes;
+                is_listed && (usual == *compared || self.is_listed_anyhow(usual, &mut patience))
+            }
+        }
     }
+
+    fn is_listed_anyhow(&self, subject: String, patience: &mut Patience) -> bool {
+        let (rules, subject) = match &self.regardless {
+            Some(rules) => (rules, subject.to_ascii_lowercase()),
+            None => (&self.rules, subject),
+        };
+        rules.match_any(subject.as_bytes(), patience) == Answer::Yes
+    }
+}
+
+/// Whether any pattern is found in any of the spellings.
+fn any(rules: &Rules, subject: &str, others: &[String], patience: &mut Patience) -> Answer {
+    let first = rules.match_any(subject.as_bytes(), patience);
+    others.iter().fold(first, |answer, other| match answer {
+        Answer::Yes => answer,
+        _ => answer.or(rules.match_any(other.as_bytes(), patience)),
+    })
 }
 
 /// Takes the patterns of a file in, and tells what is odd about it.

@@ -9,9 +9,10 @@ use regex_automata::{
 use regex_syntax::hir::Hir;
 
 use crate::{
-    backtrack::{Patience, Program},
+    backtrack::Patience,
     byte_set::ByteSet,
     index::{self, Candidate, Index, Run},
+    program::Program,
     shape::{self, Place, Sequence},
     syntax::{Pattern, PatternError},
 };
@@ -151,7 +152,7 @@ impl Builder {
 
 impl Rules {
     /// Whether any pattern is found.
-    pub(crate) fn match_any(&self, subject: &[u8]) -> Answer {
+    pub(crate) fn match_any(&self, subject: &[u8], patience: &mut Patience) -> Answer {
         if self.is_everything
             || self.sequences.match_any(subject)
             || self.machines.match_any(subject)
@@ -159,10 +160,33 @@ impl Rules {
         {
             return Answer::Yes;
         }
-        let mut patience = Patience::new();
-        let answers = self.referring.iter().map(|program| program.is_found(subject, &mut patience).into());
-        answers.fold(Answer::No, Answer::or)
+        for program in &self.referring {
+            if patience.is_over() {
+                return Answer::Unknown;
+            }
+            match program.is_found(subject, patience) {
+                Some(true) => return Answer::Yes,
+                Some(false) => {}
+                None => {
+                    tell(program, subject);
+                    return Answer::Unknown;
+                }
+            }
+        }
+        Answer::No
     }
+}
+
+/// Tells once what pattern refuses requests that it does not match.
+fn tell(program: &Program, subject: &[u8]) {
+    let (pattern, length) = (&program.pattern, subject.len());
+    program.told.call_once(|| {
+        tracing::warn!(
+            target: "lockgate::filter",
+            "the pattern {pattern} has a back-reference and takes too long to look for in {length} bytes: the request is refused, \
+             and so are others like it, which is not told again"
+        );
+    });
 }
 
 impl Answer {
@@ -172,16 +196,6 @@ impl Answer {
             (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
             (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
             (Self::No, Self::No) => Self::No,
-        }
-    }
-}
-
-impl From<Option<bool>> for Answer {
-    fn from(is_found: Option<bool>) -> Self {
-        match is_found {
-            Some(true) => Self::Yes,
-            Some(false) => Self::No,
-            None => Self::Unknown,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use regex_syntax::hir::Hir;
 
-use crate::{backtrack::Program, config::Syntax, posix, shape, wildcard};
+use crate::{config::Syntax, posix, program::Program, shape, wildcard};
 
 /// What is wrong with a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +51,11 @@ pub(crate) fn parse(pattern: &[u8], syntax: Syntax, ignore_case: bool) -> Result
     if expression.size() > MOST_STATES {
         return Err(PatternError::Size);
     }
-    if expression.refers() { Program::new(&expression).map(Pattern::Referring) } else { plain(expression.to_hir()) }
+    if expression.refers() {
+        Program::new(pattern, &expression).map(Pattern::Referring)
+    } else {
+        plain(expression.to_hir())
+    }
 }
 
 fn plain(hir: Hir) -> Result<Pattern, PatternError> {

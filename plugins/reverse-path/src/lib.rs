@@ -139,6 +139,10 @@ impl ReversePath {
             (Way::Refused(StatusCode::NOT_IMPLEMENTED), _) => {
                 Step::respond(Response::refuse(StatusCode::NOT_IMPLEMENTED, UNSUPPORTED))
             }
+            (Way::Refused(StatusCode::INTERNAL_SERVER_ERROR), _) => {
+                let refusal = Response::refuse(StatusCode::INTERNAL_SERVER_ERROR, UNREACHABLE);
+                Step::respond(refusal.with_phrase("Unable to connect"))
+            }
             (Way::Refused(status), _) => Step::respond(Response::refuse(*status, NOBODY)),
             (Way::To(_), None) => Step::respond(Response::refuse(StatusCode::BAD_GATEWAY, NOBODY)),
         }
@@ -258,6 +262,8 @@ fn base_url(mut url: String) -> Result<String, ConfigError> {
 
 const NO_ERROR: &str = "must be a status from 400 to 599";
 const UNSUPPORTED: &str = "Unknown method or unsupported protocol.";
+/// What tinyproxy says where it reaches nobody, which is a 500.
+const UNREACHABLE: &str = "Tinyproxy was unable to connect to the remote web server.";
 const NOBODY: &str = "Nobody answers requests for this path.";
 const UNMAPPED: &str = "No mapping found for requested url";
 const CLIMBS: &str = "The path leaves the part of the site that it starts in.";

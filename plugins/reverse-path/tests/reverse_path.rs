@@ -280,12 +280,14 @@ fn peers_have_the_settings_of_the_plugin() {
 
 #[test]
 fn a_path_may_have_a_status_instead_of_an_application() {
-    let keys = "only = true\npaths = [{ path = \"/a/\", status = 501 }, { path = \"/b/\", status = 503 }]";
+    let keys = "only = true\npaths = [{ path = \"/a/\", status = 501 }, { path = \"/b/\", status = 503 }, { path = \"/d/\", status = 500 }]";
     let harness = Harness::of::<ReversePath>(keys).unwrap();
+    assert_eq!(harness.get("/d/x").response.phrase, Some("Unable to connect"));
     for (target, status, text) in [
         ("/a/x", StatusCode::NOT_IMPLEMENTED, "Unknown method or unsupported protocol."),
         ("/a/../x", StatusCode::NOT_IMPLEMENTED, "Unknown method or unsupported protocol."),
         ("/b/", StatusCode::SERVICE_UNAVAILABLE, "Nobody answers requests for this path."),
+        ("/d/", StatusCode::INTERNAL_SERVER_ERROR, "Tinyproxy was unable to connect to the remote web server."),
         ("/c/", StatusCode::BAD_REQUEST, "No mapping found for requested url"),
     ] {
         let exchange = harness.get(target);

@@ -131,7 +131,7 @@ proptest::proptest! {
                 Pattern::Plain(hir) => is_match(&machine(&hir).unwrap(), subject.as_bytes()),
                 Pattern::Referring(program) => program.is_found(subject.as_bytes(), &mut Patience::new()).unwrap(),
             });
-            proptest::prop_assert_eq!(rules.match_any(subject.as_bytes()) == Answer::Yes, alone, "{}", subject);
+            proptest::prop_assert_eq!(rules.match_any(subject.as_bytes(), &mut Patience::new()) == Answer::Yes, alone, "{}", subject);
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) fn ready(syntax: Syntax, ignore_case: bool, pattern: &[u8]) -> Result
 
 pub(super) fn look(rules: Option<&Rules>, ignore_case: bool, subject: &[u8]) -> Outcome {
     let subject = if ignore_case { subject.to_ascii_lowercase() } else { subject.to_vec() };
-    match rules.map(|rules| rules.match_any(&subject)) {
+    match rules.map(|rules| rules.match_any(&subject, &mut Patience::new())) {
         None => Bad,
         Some(Answer::Yes) => Found,
         Some(Answer::No) => Absent,
@@ -376,6 +376,23 @@ fn patterns_mean_what_they_mean_to_the_c_library() {
     assert!(wrong.is_empty(), "{} of {compared} differ:\n{wrong}", wrong.lines().count());
 }
 
+#[test]
+fn who_runs_out_of_patience_is_told_once_and_nobody_else() {
+    let mut builder = Builder::default();
+    for pattern in ["(c)\\1", "(a*)(a*)x\\1\\2y", "(b)\\1"] {
+        builder.add(parse(pattern.as_bytes(), Syntax::Ere, false).unwrap()).unwrap();
+    }
+    let rules = builder.build().unwrap();
+    let subject = format!("{0}x{0}az", "a".repeat(50)) + "y";
+    let mut patience = Patience::of(2000);
+    for _ in 0..2 {
+        assert_eq!(rules.match_any(subject.as_bytes(), &mut patience), Answer::Unknown);
+        let told: Vec<_> = rules.referring.iter().map(|program| program.told.is_completed()).collect();
+        assert_eq!(told, [false, true, false]);
+    }
+    assert_eq!(rules.match_any(b"bb", &mut Patience::new()), Answer::Yes);
+}
+
 /// Names that look like those of a real list.
 fn names(number: u64) -> impl Iterator<Item = String> {
     let syllables = [
@@ -425,8 +442,10 @@ fn a_hundred_thousand_patterns_take_microseconds() {
         let (built, kept) = (start.elapsed(), resident_kilobytes().saturating_sub(memory));
         let hosts: Vec<_> = names(200_000).skip(100_000).map(|name| format!("www.{name}")).collect();
         let start = Instant::now();
-        let found =
-            hosts.iter().filter(|host| hint::black_box(&rules).match_any(host.as_bytes()) == Answer::Yes).count();
+        let found = hosts
+            .iter()
+            .filter(|host| hint::black_box(&rules).match_any(host.as_bytes(), &mut Patience::new()) == Answer::Yes)
+            .count();
         let each = start.elapsed() / u32::try_from(hosts.len()).unwrap();
         eprintln!("{form}: built in {built:?}, {} MB, {each:?} for a host ({found} found)", kept / 1000);
         assert!(built < Duration::from_secs(5), "{form}: {built:?}");
