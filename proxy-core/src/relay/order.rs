@@ -60,49 +60,34 @@ fn arrange(head: &mut impl Head, first: usize, place: impl Fn(&HeaderName) -> Op
 
 const KNOWN: &str = "what was in a head can be put there again";
 
-impl Head for RequestHeader {
-    fn fields(&self) -> &HeaderMap {
-        &self.headers
-    }
+/// Both kinds of head have the same methods, and no trait for them.
+macro_rules! is_head {
+    ($($head:ty),+) => {$(
+        impl Head for $head {
+            fn fields(&self) -> &HeaderMap {
+                &self.headers
+            }
 
-    fn show(&self, mut to: impl FnMut(&HeaderName, &[u8], &HeaderValue)) {
-        let mut spellings = self.case_header_iter();
-        for (name, value) in &self.headers {
-            let spelling = spellings.next().map(|(spelling, _)| spelling.as_slice());
-            to(name, spelling.unwrap_or(name.as_str().as_bytes()), value);
+            fn show(&self, mut to: impl FnMut(&HeaderName, &[u8], &HeaderValue)) {
+                let mut spellings = self.case_header_iter();
+                for (name, value) in &self.headers {
+                    let spelling = spellings.next().map(|(spelling, _)| spelling.as_slice());
+                    to(name, spelling.unwrap_or(name.as_str().as_bytes()), value);
+                }
+            }
+
+            fn remove(&mut self, name: &HeaderName) {
+                self.remove_header(name);
+            }
+
+            fn append(&mut self, name: Bytes, value: HeaderValue) {
+                self.append_header(name, value).expect(KNOWN);
+            }
         }
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        self.remove_header(name);
-    }
-
-    fn append(&mut self, name: Bytes, value: HeaderValue) {
-        self.append_header(name, value).expect(KNOWN);
-    }
+    )+};
 }
 
-impl Head for ResponseHeader {
-    fn fields(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    fn show(&self, mut to: impl FnMut(&HeaderName, &[u8], &HeaderValue)) {
-        let mut spellings = self.case_header_iter();
-        for (name, value) in &self.headers {
-            let spelling = spellings.next().map(|(spelling, _)| spelling.as_slice());
-            to(name, spelling.unwrap_or(name.as_str().as_bytes()), value);
-        }
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        self.remove_header(name);
-    }
-
-    fn append(&mut self, name: Bytes, value: HeaderValue) {
-        self.append_header(name, value).expect(KNOWN);
-    }
-}
+is_head!(RequestHeader, ResponseHeader);
 
 #[cfg(test)]
 mod tests {
