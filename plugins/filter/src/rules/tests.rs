@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs, hint,
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::ExitStatusExt as _,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -51,8 +52,25 @@ pub(super) struct Question<'a> {
     pub(super) subject: &'a [u8],
 }
 
-/// What the C library of this system says.
-fn theirs(questions: &[Question<'_>]) -> Vec<Outcome> {
+/// What the C library of this system says; `None` where it crashes.
+fn theirs(questions: &[Question<'_>]) -> Vec<Option<Outcome>> {
+    let (mut answers, mut crashes) = (Vec::with_capacity(questions.len()), 0);
+    while let Some(rest) = questions.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+        let (some, died) = ask(rest);
+        answers.extend(some.into_iter().map(Some));
+        if answers.len() < questions.len() {
+            // A reference into a group that is repeated is too much for some of its releases.
+            assert!(died, "the reference says nothing more");
+            crashes += 1;
+            assert!(crashes < 10, "it crashes over and over: {:?}", questions[answers.len()]);
+            answers.push(None);
+        }
+    }
+    answers
+}
+
+/// Its answers until it is killed by a signal, and whether it was.
+fn ask(questions: &[Question<'_>]) -> (Vec<Outcome>, bool) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference.py");
     let mut command = Command::new("python3");
     let mut process =
@@ -65,7 +83,8 @@ fn theirs(questions: &[Question<'_>]) -> Vec<Outcome> {
     };
     let text: String = questions.iter().map(line).collect();
     let answers = thread::scope(|scope| {
-        scope.spawn(move || input.write_all(text.as_bytes()).unwrap());
+        // It may die before it has read all.
+        scope.spawn(move || drop(input.write_all(text.as_bytes())));
         let answers = BufReader::new(output).lines().map(|line| match &*line.unwrap() {
             "bad" => Bad,
             "yes" => Found,
@@ -74,9 +93,9 @@ fn theirs(questions: &[Question<'_>]) -> Vec<Outcome> {
         });
         answers.collect::<Vec<_>>()
     });
-    assert!(process.wait().unwrap().success());
-    assert_eq!(answers.len(), questions.len());
-    answers
+    let status = process.wait().unwrap();
+    assert!(status.success() || status.signal().is_some(), "{status}");
+    (answers, !status.success())
 }
 
 /// How many answers were compared, and a line for each that differs.
@@ -91,7 +110,7 @@ pub(super) fn compare(questions: &[Question<'_>]) -> (usize, String) {
         };
         let ours = rules.as_ref().ok().map(|rules| look(rules.as_ref(), ignore_case, subject));
         last = Some(((syntax, ignore_case, pattern), rules));
-        let Some(ours) = ours else { continue };
+        let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
         compared += 1;
         if ours != theirs {
             let (pattern, subject) = (String::from_utf8_lossy(pattern), String::from_utf8_lossy(subject));
