@@ -32,6 +32,7 @@ pub(crate) use self::{
     through::{ThroughParent, UNREACHABLE},
 };
 use crate::{
+    ListenAddress, Listener,
     flight::Origin,
     resolver::{ResolveError, Resolver},
     upstream::Failure,
@@ -71,7 +72,7 @@ async fn straight(target: &Target, origin: &Origin) -> Result<Dialled, DialError
     if target.public_only && addresses.iter().any(|address| !is_public(address.ip())) {
         return Err(DialError::Failed(Failure::NotPublic));
     }
-    addresses.retain(|to| !is_ourselves(*to, origin.port, &origin.connection));
+    addresses.retain(|to| !is_ourselves(*to, &origin.own, &origin.connection));
     if addresses.is_empty() {
         return Err(DialError::Failed(Failure::Loop));
     }
@@ -85,10 +86,29 @@ async fn straight(target: &Target, origin: &Origin) -> Result<Dialled, DialError
     Ok(Dialled { stream: Stream::Tcp(stream), to, reply: BytesMut::new(), early: BytesMut::new() })
 }
 
-/// Whether a connection to this address would come to the listener that the request came on. An address of this machine
-/// that is not seen by this is seen when the request comes round.
-pub(crate) fn is_ourselves(to: SocketAddr, own_port: u16, connection: &Connection) -> bool {
-    to.port() == own_port && (to.ip() == connection.local.ip() || to.ip().is_unspecified())
+/// Where the listener is that a request came on.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    /// The port that it is bound to.
+    pub(crate) port: u16,
+    pub(crate) listener: Arc<Listener>,
+}
+
+impl Own {
+    /// Whether it listens on this address too: a name may have one of each family, and a request would go round between them.
+    fn listens_on(&self, ip: IpAddr) -> bool {
+        let addresses = self.listener.addresses.iter().filter_map(ListenAddress::inet);
+        addresses
+            .filter(|own| own.port() == 0 || own.port() == self.port)
+            .any(|own| own.ip() == ip || (own.ip().is_unspecified() && own.is_ipv4() == ip.is_ipv4() && is_ours(&ip)))
+    }
+}
+
+/// Whether a connection to this address would come to the listener that the request came on. Another listener of ours that it
+/// comes to sees it in its turn.
+pub(crate) fn is_ourselves(to: SocketAddr, own: &Own, connection: &Connection) -> bool {
+    let ip = to.ip();
+    to.port() == own.port && (ip == connection.local.ip() || ip.is_unspecified() || own.listens_on(ip))
 }
 
 /// The addresses that are connected for a configured one.
@@ -260,6 +280,32 @@ mod tests {
             race(&[refuses], &Bind::Any, &connection(), timeout).await,
             Err(DialError::Failed(Failure::Connect(Some(_))))
         ));
+    }
+
+    #[test]
+    fn every_address_of_the_listener_is_ours() {
+        let own = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|text| text.parse::<SocketAddr>().unwrap()).collect();
+            Own { port: 80, listener: Arc::new(Listener::new("a", addresses)) }
+        };
+        // The client came to 127.0.0.1:80.
+        for (addresses, to, expected) in [
+            (&["127.0.0.1:80"][..], "127.0.0.1:80", true),
+            (&["127.0.0.1:80"], "127.0.0.1:81", false),
+            (&["127.0.0.1:80"], "[::1]:80", false),
+            (&["127.0.0.1:80", "[::1]:80"], "[::1]:80", true),
+            (&["127.0.0.1:0", "[::1]:0"], "[::1]:80", true),
+            (&["127.0.0.1:80", "[::1]:81"], "[::1]:80", false),
+            (&["0.0.0.0:80", "[::]:80"], "[::1]:80", true),
+            (&["0.0.0.0:80"], "127.0.0.9:80", true),
+            (&["0.0.0.0:80"], "203.0.113.77:80", false),
+        ] {
+            assert_eq!(
+                is_ourselves(to.parse().unwrap(), &own(addresses), &connection()),
+                expected,
+                "{addresses:?} {to}"
+            );
+        }
     }
 
     #[tokio::test]

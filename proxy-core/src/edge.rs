@@ -25,6 +25,7 @@ use crate::{
     client_stream::Socket,
     conn::{Conn, Watch},
     connect::{self, Tunnel},
+    dial::Own,
     flight::{Flight, Line, Origin, Reuse},
     generation::Generation,
     head::{Framing, Head, Refusal, Scanner, settle},
@@ -295,7 +296,7 @@ impl Edge {
             shard: Arc::clone(&self.shard),
             generation,
             connection: Arc::clone(&self.connection),
-            port: self.port,
+            own: Own { port: self.port, listener: Arc::clone(&self.listener) },
             fd,
         };
         let mut flight = Flight::new(origin, chain, line);

@@ -18,6 +18,7 @@ use crate::{
     access_log::Record,
     answer::Answer,
     conn::{OriginDate, Watch},
+    dial::Own,
     generation::Generation,
     metrics::Metric,
     narrative,
@@ -52,8 +53,8 @@ pub(crate) struct Origin {
     pub(crate) shard: Arc<Shard>,
     pub(crate) generation: Arc<Generation>,
     pub(crate) connection: Arc<Connection>,
-    /// The port that the listener is bound to.
-    pub(crate) port: u16,
+    /// Where its listener is.
+    pub(crate) own: Own,
     /// The descriptor of the client's connection.
     pub(crate) fd: i32,
 }

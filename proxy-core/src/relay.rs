@@ -118,11 +118,11 @@ impl ProxyHttp for Relay {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
         let Some(flight) = ctx else { return Err(refusal()) };
-        let own_port = flight.origin.port;
+        let own = flight.origin.own.clone();
         loop {
             let Some(attempts) = &mut flight.attempts else { return Err(refusal()) };
             if let Some(to) =
-                attempts.next(&self.shard.resolver, &self.shard.metrics, &flight.origin.connection, own_port).await
+                attempts.next(&self.shard.resolver, &self.shard.metrics, &flight.origin.connection, &own).await
             {
                 let host = flight.line.host.as_deref();
                 let Some(peer) = attempts.http_peer(&to, &flight.origin.connection, host, flight.watch.is_some())

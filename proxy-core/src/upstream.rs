@@ -15,7 +15,7 @@ use pingora::{Error, ErrorType};
 use plugin_api::{Address, Connection, Parent, ParentKind, Peer};
 
 use crate::{
-    dial::{self, Handshake, Order, UNREACHABLE, Watched, is_public},
+    dial::{self, Handshake, Order, Own, UNREACHABLE, Watched, is_public},
     metrics::Metrics,
     resolver::Resolver,
 };
@@ -114,7 +114,7 @@ impl Attempts {
         resolver: &Resolver,
         metrics: &Metrics,
         connection: &Connection,
-        own_port: u16,
+        own: &Own,
     ) -> Option<Destination> {
         if std::mem::take(&mut self.again) {
             return self.current.clone();
@@ -125,7 +125,7 @@ impl Attempts {
                 self.failure.get_or_insert(Failure::ConnectTimeout);
                 return None;
             }
-            let candidate = self.candidate(resolver, metrics, connection, own_port);
+            let candidate = self.candidate(resolver, metrics, connection, own);
             let next = match left {
                 Some(left) => tokio::time::timeout(left, candidate).await.ok().flatten()?,
                 None => candidate.await?,
@@ -135,7 +135,7 @@ impl Attempts {
                     self.failure = Some(Failure::NotPublic);
                     continue;
                 }
-                if dial::is_ourselves(to, own_port, connection) {
+                if dial::is_ourselves(to, own, connection) {
                     self.failure = Some(Failure::Loop);
                     continue;
                 }
@@ -150,7 +150,7 @@ impl Attempts {
         resolver: &Resolver,
         metrics: &Metrics,
         connection: &Connection,
-        own_port: u16,
+        own: &Own,
     ) -> Option<Destination> {
         loop {
             if let Some(ip) = self.resolved.pop() {
@@ -160,7 +160,7 @@ impl Attempts {
             match address {
                 Address::Socket(address) => return Some(Destination::Inet(address)),
                 Address::Unix(path) => return Some(Destination::Unix(path.into())),
-                Address::OriginalDestination if connection.original_destination.port() == own_port => {
+                Address::OriginalDestination if connection.original_destination.port() == own.port => {
                     // Nobody redirected this connection: we would connect to ourselves for ever.
                     self.failure = Some(Failure::Loop);
                     continue;
@@ -340,6 +340,10 @@ mod tests {
 
     use super::*;
 
+    fn own(port: u16) -> Own {
+        Own { port, listener: Arc::new(crate::Listener::new("a", Vec::<SocketAddr>::new())) }
+    }
+
     fn connection() -> Connection {
         Connection::new("192.0.2.7:5".parse().unwrap(), "a".into(), "192.0.2.1:80".parse().unwrap())
     }
@@ -349,7 +353,8 @@ mod tests {
         let addresses = ["192.0.2.1:1", "192.0.2.2:2", "192.0.2.3:3"].map(|a| Address::Socket(a.parse().unwrap()));
         let mut attempts = Attempts::new(Peer::builder(addresses.to_vec()).build().starting_at(4));
         let mut seen = Vec::new();
-        while let Some(destination) = attempts.next(&Resolver::default(), &Metrics::default(), &connection(), 80).await
+        while let Some(destination) =
+            attempts.next(&Resolver::default(), &Metrics::default(), &connection(), &own(80)).await
         {
             seen.push(destination.to_string());
             if seen.len() == 2 {
@@ -362,10 +367,11 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_nobody_redirected_is_not_sent_to_ourselves() {
         let mut attempts = Attempts::new(Peer::builder(vec![Address::OriginalDestination]).build());
-        assert!(attempts.next(&Resolver::default(), &Metrics::default(), &connection(), 80).await.is_none());
+        assert!(attempts.next(&Resolver::default(), &Metrics::default(), &connection(), &own(80)).await.is_none());
         assert_eq!(attempts.failure, Some(Failure::Loop));
         let mut attempts = Attempts::new(Peer::builder(vec![Address::OriginalDestination]).build());
-        let destination = attempts.next(&Resolver::default(), &Metrics::default(), &connection(), 9999).await.unwrap();
+        let destination =
+            attempts.next(&Resolver::default(), &Metrics::default(), &connection(), &own(9999)).await.unwrap();
         assert_eq!(destination.to_string(), "192.0.2.1:80");
     }
 

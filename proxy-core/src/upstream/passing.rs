@@ -57,6 +57,7 @@ mod tests {
     use plugin_api::{Address, Connection, Peer};
 
     use super::*;
+    use crate::dial::Own;
     use crate::{metrics::Metrics, resolver::Resolver};
 
     fn attempts(patience: Duration) -> Attempts {
@@ -81,11 +82,13 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_asked_when_the_time_is_over() {
+        let listener = std::sync::Arc::new(crate::Listener::new("a", Vec::<std::net::SocketAddr>::new()));
+        let own = Own { port: 80, listener };
         let client = Connection::new("192.0.2.9:5".parse().unwrap(), "a".into(), "192.0.2.8:80".parse().unwrap());
         let (resolver, metrics) = (Resolver::default(), Metrics::default());
         for (patience, asked) in [(Duration::from_secs(60), true), (LEAST / 2, false)] {
             let mut attempts = attempts(patience);
-            assert_eq!(attempts.next(&resolver, &metrics, &client, 80).await.is_some(), asked);
+            assert_eq!(attempts.next(&resolver, &metrics, &client, &own).await.is_some(), asked);
             assert_eq!(attempts.failure, (!asked).then_some(Failure::ConnectTimeout));
         }
     }

@@ -14,6 +14,7 @@ use super::{Edge, Streams};
 use crate::{
     answer::{Answer, Asked},
     connect,
+    dial::Own,
     flight::{Flight, Line, Origin, Pulse},
     generation::Generation,
     head::{MOST_HEADERS, Refusal, TARGET_TOO_LONG, TOO_MANY_HEADERS, bad, has_port, host_of},
@@ -63,7 +64,7 @@ impl Edge {
             shard: Arc::clone(&self.shard),
             generation: Arc::clone(&generation),
             connection: Arc::clone(&self.connection),
-            port: self.port,
+            own: Own { port: self.port, listener: Arc::clone(&self.listener) },
             fd: self.fd,
         };
         let mut flight = Box::new(Flight::new(origin, Arc::clone(chain), line(&generation, head, form, host)));
